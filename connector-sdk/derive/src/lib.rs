@@ -1,0 +1,1 @@
+//! Derives connector configuration from a struct.

@@ -1,0 +1,1 @@
+//! What a connector author sees: records, schemas, config, traits, errors.

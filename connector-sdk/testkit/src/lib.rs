@@ -1,0 +1,1 @@
+//! The acceptance suite that every connector must pass.

@@ -1,0 +1,1 @@
+//! Converters, transforms and configuration providers that ship with Towpath.

@@ -1,0 +1,1 @@
+//! A seeded, deterministic source of generated records.

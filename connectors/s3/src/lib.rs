@@ -1,0 +1,1 @@
+//! Sink to S3 and stores that speak its protocol.

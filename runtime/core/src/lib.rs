@@ -1,0 +1,1 @@
+//! The engine: herder, pipelines, offsets and dead letter queue over port traits.

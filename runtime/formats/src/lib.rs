@@ -1,0 +1,1 @@
+//! Kafka Connect's formats as pure data: internal topics, REST shapes, dead letter headers, properties.
