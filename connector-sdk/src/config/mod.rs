@@ -1,0 +1,71 @@
+//! Typed configuration.
+//!
+//! A connector declares one struct. `#[derive(ConnectorConfig)]` makes of it the parser of Kafka
+//! Connect's flat string map, the `ConfigDef` metadata that Connect's REST API and a form show, the
+//! validation of all fields at once in Connect's words, and the reference in Markdown. Secrets are
+//! typed ([`Secret`]) and show themselves nowhere.
+//!
+//! ```
+//! use std::time::Duration;
+//! use towpath_sdk::config::{ConnectorConfig, Properties, Secret};
+//!
+//! #[derive(Debug, ConnectorConfig)]
+//! struct Config {
+//!     /// The host to connect to.
+//!     #[config(key = "server.host", importance = high)]
+//!     host: String,
+//!     /// The port to connect to.
+//!     #[config(key = "server.port", default = 5432, range(min = 1, max = 65535))]
+//!     port: u16,
+//!     /// The password, if the server asks for one.
+//!     password: Option<Secret<String>>,
+//!     /// How long to wait for an answer, in milliseconds. Ten seconds outlast a failover.
+//!     #[config(default = 10_000)]
+//!     timeout_ms: Duration,
+//! }
+//!
+//! let good = Properties::from([("server.host", "db"), ("timeout.ms", "250")]);
+//! let config = Config::parse(&good).unwrap();
+//! assert_eq!((config.port, config.timeout_ms), (5432, Duration::from_millis(250)));
+//!
+//! let bad = Properties::from([("server.port", "0"), ("timeout.ms", "soon")]);
+//! assert_eq!(
+//!     Config::parse(&bad).unwrap_err().to_string(),
+//!     "Missing required configuration \"server.host\" which has no default value.\n\
+//!      Invalid value 0 for configuration server.port: Value must be at least 1\n\
+//!      Invalid value soon for configuration timeout.ms: Not a number of type LONG"
+//! );
+//! ```
+//!
+//! Deliberately absent: reading files or the environment, resolving references to config providers
+//! (both happen before parsing), and the JSON of Connect's answers.
+
+mod definition;
+mod error;
+mod nearest;
+mod properties;
+#[doc(hidden)]
+pub mod reader;
+mod secret;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use definition::{ConfigDef, ConfigKey, Importance, Width};
+pub use error::{FieldError, FieldErrors};
+pub use properties::Properties;
+pub use secret::{HIDDEN, Secret};
+pub use towpath_sdk_derive::ConnectorConfig;
+pub use value::{Choice, ConfigValue, FieldType, Ranged};
+
+/// A configuration of a connector, a converter, a transform or a predicate. Derive it.
+pub trait ConnectorConfig: Sized + Send + Sync + 'static {
+    /// All keys, built once.
+    fn definition() -> &'static ConfigDef;
+
+    /// Reads a configuration and finds all that is wrong with it. References to config providers
+    /// must have been resolved. Keys that are not declared are left alone;
+    /// [`ConfigDef::unknown`] lists them.
+    fn parse(properties: &Properties) -> Result<Self, FieldErrors>;
+}
