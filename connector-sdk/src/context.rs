@@ -1,0 +1,253 @@
+//! What the engine hands to connectors.
+//!
+//! Duty: names, time, stored offsets, a place for small states, the way to say "I am waiting,
+//! because …", and retries that say so by themselves. Nothing here does I/O of its own: all of it is
+//! behind [`Host`], which the engine, the test kit and the simulation implement.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+use crate::clock::{Clock, Timestamp};
+use crate::error::{Action, Error, Result};
+use crate::offset::{OffsetMap, StoredOffsets};
+use crate::record::TopicPartition;
+use crate::sink::{Epoch, Progress};
+
+/// The engine's end of the contexts.
+pub trait Host: Send + Sync + 'static {
+    /// The clock.
+    fn clock(&self) -> Arc<dyn Clock>;
+    /// The task waits: `Some` reason since now, or `None` for "goes on".
+    fn waiting(&self, reason: Option<Waiting>);
+    /// Reads a small state of this connector.
+    fn load_state(&self, key: OffsetMap) -> BoxFuture<'static, Result<Option<OffsetMap>>>;
+    /// Stores a small state of this connector; resolves when it is durable.
+    fn store_state(
+        &self,
+        key: OffsetMap,
+        value: Option<OffsetMap>,
+    ) -> BoxFuture<'static, Result<()>>;
+    /// Adds to a counter of this task, shown at `/metrics` as `towpath_connector_<name>_total`.
+    fn count(&self, name: &'static str, n: u64);
+    /// The guarantee as learnt at run time (a probe of the target), if it is not what the
+    /// configuration promised.
+    fn guarantee(&self, guarantee: crate::guarantee::Guarantee);
+}
+
+/// Why a task waits.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// For a person: what is wrong and what would help.
+    pub reason: String,
+    /// When the next try is, if it is known.
+    pub next_try: Option<Timestamp>,
+}
+
+/// The context of a source connector's planner.
+#[derive(Clone)]
+pub struct ConnectorContext {
+    /// The connector's name.
+    pub connector: Arc<str>,
+    host: Arc<dyn Host>,
+}
+
+/// The context of a task. Derefs nowhere: ask it by name.
+#[derive(Clone)]
+pub struct TaskContext {
+    /// The connector's name.
+    pub connector: Arc<str>,
+    /// The task's number.
+    pub task: u32,
+    host: Arc<dyn Host>,
+}
+
+/// The context of a source task.
+#[derive(Clone)]
+pub struct SourceTaskContext {
+    /// What every task has.
+    pub task: TaskContext,
+    /// The connector's stored offsets when the task started.
+    pub offsets: StoredOffsets,
+}
+
+/// The context of a sink task.
+pub type SinkTaskContext = TaskContext;
+
+/// The context of a sink's lane.
+#[derive(Clone)]
+pub struct LaneContext {
+    /// The task's.
+    pub task: TaskContext,
+    /// The lane's partition.
+    pub partition: TopicPartition,
+    /// The assignment under which the lane was made.
+    pub epoch: Epoch,
+    /// Where to report.
+    pub progress: Progress,
+}
+
+impl ConnectorContext {
+    /// The context of `connector`.
+    pub fn new(connector: impl Into<Arc<str>>, host: Arc<dyn Host>) -> Self {
+        Self { connector: connector.into(), host }
+    }
+
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.host.clock()
+    }
+}
+
+impl TaskContext {
+    /// The context of task `task` of `connector`.
+    pub fn new(connector: impl Into<Arc<str>>, task: u32, host: Arc<dyn Host>) -> Self {
+        Self { connector: connector.into(), task, host }
+    }
+
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.host.clock()
+    }
+
+    /// Says that the task waits and why, or that it goes on.
+    pub fn waiting(&self, reason: Option<Waiting>) {
+        self.host.waiting(reason);
+    }
+
+    /// Adds to a counter of this task.
+    pub fn count(&self, name: &'static str, n: u64) {
+        self.host.count(name, n);
+    }
+
+    /// Says which guarantee holds, as learnt at run time.
+    pub fn guarantee(&self, guarantee: crate::guarantee::Guarantee) {
+        self.host.guarantee(guarantee);
+    }
+
+    /// Reads a small state that an earlier task of this connector stored under `key`.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub async fn load_state(&self, key: OffsetMap) -> Result<Option<OffsetMap>> {
+        self.host.load_state(key).await
+    }
+
+    /// Stores a small state under `key`, durable when this resolves; `None` forgets it. The states of
+    /// all tasks of a connector share one space: put the partition into the key.
+    ///
+    /// # Errors
+    /// If it can't be stored. The outcome may be unknown: read it back.
+    pub async fn store_state(&self, key: OffsetMap, value: Option<OffsetMap>) -> Result<()> {
+        self.host.store_state(key, value).await
+    }
+
+    /// Calls `operation` until it succeeds or fails for a reason that waiting can't cure. Between
+    /// tries it backs off from 100 ms to 60 s with jitter, or as long as the target asked, and the
+    /// task's status says `waiting: <what>: <why>`. Drop the future to stop.
+    ///
+    /// # Errors
+    /// The first error whose action is not [`Action::Retry`].
+    pub async fn retry<T, F, O>(&self, what: &str, mut operation: O) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send,
+        O: FnMut() -> F + Send,
+    {
+        let mut backoff = Backoff::default();
+        loop {
+            let error = match operation().await {
+                Ok(value) => {
+                    if backoff.tries > 0 {
+                        self.waiting(None);
+                    }
+                    return Ok(value);
+                }
+                Err(error) => error,
+            };
+            if error.action() != Action::Retry {
+                return Err(error.context(what));
+            }
+            self.pause(what, &error, &mut backoff).await;
+        }
+    }
+
+    async fn pause(&self, what: &str, error: &Error, backoff: &mut Backoff) {
+        let delay = backoff.next(error.retry_after());
+        self.waiting(Some(Waiting {
+            reason: format!("{what}: {}", error.chain()),
+            next_try: Some(self.clock().now() + delay),
+        }));
+        self.count("retries", 1);
+        tokio::time::sleep(delay).await;
+    }
+}
+
+impl LaneContext {
+    /// See [`TaskContext::retry`].
+    ///
+    /// # Errors
+    /// The first error whose action is not [`Action::Retry`].
+    pub async fn retry<T, F, O>(&self, what: &str, operation: O) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send,
+        O: FnMut() -> F + Send,
+    {
+        self.task.retry(what, operation).await
+    }
+}
+
+/// Delays that double from 100 ms to 60 s, each shortened by up to a quarter so that many tasks do
+/// not come back together.
+#[derive(Debug, Clone, Default)]
+pub struct Backoff {
+    tries: u32,
+}
+
+impl Backoff {
+    /// The first delay, before jitter.
+    pub const FIRST: Duration = Duration::from_millis(100);
+    /// The longest delay.
+    pub const MAX: Duration = Duration::from_secs(60);
+
+    /// The next delay, at least `at_least`.
+    pub fn next(&mut self, at_least: Option<Duration>) -> Duration {
+        let full = Self::FIRST.saturating_mul(1 << self.tries.min(16)).min(Self::MAX);
+        self.tries = self.tries.saturating_add(1);
+        // A hash of the try is jitter enough, and it keeps simulations reproducible.
+        let spread = u64::from(self.tries).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56;
+        let full_ms = u64::try_from(full.as_millis()).unwrap_or(u64::MAX);
+        let delay = Duration::from_millis(full_ms - full_ms * spread / 1024);
+        delay.max(at_least.unwrap_or_default())
+    }
+
+    /// How many delays were given.
+    #[must_use]
+    pub const fn tries(&self) -> u32 {
+        self.tries
+    }
+
+    /// Begins anew after a success.
+    pub const fn reset(&mut self) {
+        self.tries = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backoff_grows_to_its_bound_and_honours_the_target() {
+        let mut backoff = Backoff::default();
+        let delays: Vec<_> = (0..14).map(|_| backoff.next(None)).collect();
+        assert!(delays[0] <= Backoff::FIRST && delays[0] >= Backoff::FIRST * 3 / 4);
+        assert!(delays.iter().all(|d| *d <= Backoff::MAX));
+        assert!(delays[13] >= Backoff::MAX * 3 / 4);
+        let asked = Duration::from_secs(300);
+        assert_eq!(backoff.next(Some(asked)), asked);
+    }
+}

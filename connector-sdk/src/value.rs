@@ -1,0 +1,317 @@
+//! Values.
+//!
+//! Duty: the decoded form of keys, values and header values. Text and bytes are slices of the batch
+//! that they came in; a struct is a slice of values beside its schema. A schemaless JSON document
+//! stays text ([`Json`]) until somebody asks for a field: it was validated once, nothing is built.
+//!
+//! Invariant: [`Json`] holds exactly one well-formed JSON object or array.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use crate::error::{Error, Result};
+use crate::schema::SchemaRef;
+
+/// A value, with or without a schema beside it (see [`Datum`]).
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Value {
+    /// No value.
+    #[default]
+    Null,
+    /// A column that the change did not touch and whose content is not known here (an UPDATE beside
+    /// a TOASTed column). A sink leaves such a column as it is.
+    Unchanged,
+    /// A boolean.
+    Boolean(bool),
+    /// An 8-bit integer.
+    Int8(i8),
+    /// A 16-bit integer.
+    Int16(i16),
+    /// A 32-bit integer.
+    Int32(i32),
+    /// A 64-bit integer.
+    Int64(i64),
+    /// A single.
+    Float32(f32),
+    /// A double.
+    Float64(f64),
+    /// Text.
+    String(ByteString),
+    /// Bytes.
+    Bytes(Bytes),
+    /// Elements.
+    Array(Vec<Value>),
+    /// Entries in order.
+    Map(Vec<(Value, Value)>),
+    /// Fields by their place in a schema.
+    Struct(Struct),
+    /// A schemaless JSON object or array as text.
+    Json(Json),
+}
+
+/// A struct's values in the order of its schema's fields.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Struct {
+    schema: SchemaRef,
+    values: Box<[Value]>,
+}
+
+impl Struct {
+    /// A struct of `schema`.
+    ///
+    /// # Errors
+    /// If the number of values is not the number of fields.
+    pub fn new(schema: SchemaRef, values: Vec<Value>) -> Result<Self> {
+        if schema.fields().len() == values.len() {
+            Ok(Self { schema, values: values.into_boxed_slice() })
+        } else {
+            Err(Error::data(format!(
+                "a struct of {} fields got {} values",
+                schema.fields().len(),
+                values.len()
+            )))
+        }
+    }
+
+    /// The schema.
+    #[must_use]
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The values by field index.
+    #[must_use]
+    pub fn values(&self) -> &[Value] {
+        &self.values
+    }
+
+    /// The values, to be changed in place.
+    pub fn values_mut(&mut self) -> &mut [Value] {
+        &mut self.values
+    }
+
+    /// The value of the field called `name`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.schema.field_index(name).and_then(|i| self.values.get(i))
+    }
+
+    /// The values alone.
+    #[must_use]
+    pub fn into_values(self) -> Vec<Value> {
+        self.values.into_vec()
+    }
+}
+
+/// A validated JSON object or array as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Json(ByteString);
+
+impl Json {
+    /// Validates `text` in one scan.
+    ///
+    /// # Errors
+    /// If `text` is not exactly one JSON object or array, or not UTF-8.
+    pub fn new(text: Bytes) -> Result<Self> {
+        let text = ByteString::try_from(text)
+            .map_err(|e| Error::data("the JSON text is not valid UTF-8").with_source(e))?;
+        match text.trim_ascii_start().as_bytes().first() {
+            Some(b'{' | b'[') => {}
+            _ => return Err(Error::data("not a JSON object or array")),
+        }
+        serde_json::from_str::<serde::de::IgnoredAny>(&text)
+            .map_err(|e| Error::data(format!("malformed JSON: {e}")))?;
+        Ok(Self(text))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The text as shared bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        self.0.as_bytes()
+    }
+
+    /// The value tree: objects become [`Value::Map`] with text keys in the text's order, integers
+    /// [`Value::Int64`], other numbers [`Value::Float64`].
+    #[must_use]
+    pub fn decode(&self) -> Value {
+        serde_json::from_str::<serde_json::Value>(&self.0).map_or(Value::Null, Value::from)
+    }
+}
+
+impl From<serde_json::Value> for Value {
+    fn from(json: serde_json::Value) -> Self {
+        match json {
+            serde_json::Value::Null => Self::Null,
+            serde_json::Value::Bool(b) => Self::Boolean(b),
+            serde_json::Value::Number(n) => match n.as_i64() {
+                Some(i) => Self::Int64(i),
+                None => Self::Float64(n.as_f64().unwrap_or(f64::NAN)),
+            },
+            serde_json::Value::String(s) => Self::String(s.into()),
+            serde_json::Value::Array(items) => {
+                Self::Array(items.into_iter().map(Self::from).collect())
+            }
+            serde_json::Value::Object(entries) => Self::Map(
+                entries.into_iter().map(|(k, v)| (Self::String(k.into()), Self::from(v))).collect(),
+            ),
+        }
+    }
+}
+
+impl Value {
+    /// The text, if this is text.
+    #[must_use]
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::String(s) => Some(s),
+            _ => None,
+        }
+    }
+
+    /// The number as 64-bit integer, if this is an integer.
+    #[must_use]
+    pub fn as_i64(&self) -> Option<i64> {
+        match *self {
+            Self::Int8(n) => Some(n.into()),
+            Self::Int16(n) => Some(n.into()),
+            Self::Int32(n) => Some(n.into()),
+            Self::Int64(n) => Some(n),
+            _ => None,
+        }
+    }
+
+    /// Whether this is null.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        matches!(self, Self::Null)
+    }
+
+    /// The member called `name` of a struct, a map with text keys, or a JSON object. `None` where
+    /// there is no such member or this is none of the three.
+    #[must_use]
+    pub fn member(&self, name: &str) -> Option<Value> {
+        match self {
+            Self::Struct(s) => s.get(name).cloned(),
+            Self::Map(entries) => {
+                entries.iter().find(|(k, _)| k.as_str() == Some(name)).map(|(_, v)| v.clone())
+            }
+            Self::Json(json) => member_of_json(json.as_str(), name),
+            _ => None,
+        }
+    }
+
+    /// The member at a dotted path, by [`Value::member`] from name to name.
+    #[must_use]
+    pub fn at_path(&self, path: &str) -> Option<Value> {
+        let mut names = path.split('.');
+        let first = self.member(names.next()?)?;
+        names.try_fold(first, |value, name| value.member(name))
+    }
+}
+
+/// Looks one member up without building the tree around it.
+fn member_of_json(text: &str, name: &str) -> Option<Value> {
+    struct Find<'n>(&'n str);
+    impl<'de> serde::de::Visitor<'de> for Find<'_> {
+        type Value = Option<serde_json::Value>;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_map<A: serde::de::MapAccess<'de>>(
+            self,
+            mut map: A,
+        ) -> std::result::Result<Self::Value, A::Error> {
+            let mut found = None;
+            while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+                if key == self.0 {
+                    found = Some(map.next_value()?);
+                } else {
+                    map.next_value::<serde::de::IgnoredAny>()?;
+                }
+            }
+            Ok(found)
+        }
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(
+            self,
+            mut seq: A,
+        ) -> std::result::Result<Self::Value, A::Error> {
+            while seq.next_element::<serde::de::IgnoredAny>()?.is_some() {}
+            Ok(None)
+        }
+    }
+    let mut de = serde_json::Deserializer::from_str(text);
+    serde::de::Deserializer::deserialize_any(&mut de, Find(name)).ok().flatten().map(Value::from)
+}
+
+/// A value and what is known of its schema: what Connect calls `SchemaAndValue`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Datum {
+    /// The schema; `None` for schemaless data.
+    pub schema: Option<SchemaRef>,
+    /// The value.
+    pub value: Value,
+}
+
+impl Datum {
+    /// No schema, no value: a null key, or a tombstone.
+    #[must_use]
+    pub const fn null() -> Self {
+        Self { schema: None, value: Value::Null }
+    }
+
+    /// A value without a schema.
+    #[must_use]
+    pub const fn schemaless(value: Value) -> Self {
+        Self { schema: None, value }
+    }
+
+    /// A value of `schema`.
+    #[must_use]
+    pub const fn new(schema: SchemaRef, value: Value) -> Self {
+        Self { schema: Some(schema), value }
+    }
+
+    /// Whether the value is null.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        self.value.is_null()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &'static str) -> Result<Json> {
+        Json::new(Bytes::from_static(text.as_bytes()))
+    }
+
+    #[test]
+    fn json_is_one_well_formed_document() {
+        assert!(json(r#" {"a": [1, {"b": null}]} "#).is_ok());
+        for bad in ["", "  ", "1", "{", "{}{}", "[1,]", "{\"a\":}", "nope"] {
+            assert!(json(bad).is_err(), "{bad}");
+        }
+        assert!(Json::new(Bytes::from_static(b"[\"\xff\"]")).is_err());
+    }
+
+    #[test]
+    fn members_are_found_in_every_form() {
+        let text = json(r#"{"a":{"b":[1,2]},"n":7,"f":1.5,"big":18446744073709551615}"#).unwrap();
+        for value in [Value::Json(text.clone()), text.decode()] {
+            assert_eq!(value.member("n"), Some(Value::Int64(7)));
+            assert_eq!(
+                value.at_path("a.b"),
+                Some(Value::Array(vec![Value::Int64(1), Value::Int64(2)]))
+            );
+            assert_eq!(value.at_path("a.c"), None);
+            assert_eq!(value.member("f"), Some(Value::Float64(1.5)));
+        }
+    }
+}
