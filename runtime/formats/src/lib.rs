@@ -1,1 +1,31 @@
-//! Kafka Connect's formats as pure data: internal topics, REST shapes, dead letter headers, properties.
+//! Kafka Connect's formats as pure data.
+//!
+//! Duty: read and write, byte for byte, what Kafka Connect and its tools read and write: the records
+//! of its three internal topics ([`config_topic`], [`status_topic`], [`offset_topic`]), the bodies
+//! and error texts of its REST API ([`rest`], [`messages`]), the headers of its dead letter queue
+//! ([`dlq`]) and the partition that Java's producer picks for a key ([`partitioner`]).
+//!
+//! Invariants: every function here is pure and total. Bytes from outside may give an error, never a
+//! panic. What was read can be written again without losing a byte that identifies something (an
+//! offset's key). Unknown members of a record are tolerated, since a newer or an older worker may
+//! have written it.
+//!
+//! Deliberately absent: sockets, files, clocks, threads, Kafka clients, and the connectors' own
+//! configs.
+
+mod java_json;
+mod map;
+
+pub mod config_topic;
+pub mod dlq;
+pub mod messages;
+pub mod offset_topic;
+pub mod partitioner;
+pub mod rest;
+pub mod status_topic;
+
+mod error;
+
+pub use error::{Error, Kind};
+pub use java_json::to_java_json;
+pub use map::{PatchMap, Properties};
