@@ -105,6 +105,7 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: ErrorKind,
     text: String,
+    class: Option<&'static str>,
     retry_after: Option<Duration>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -112,7 +113,13 @@ struct Inner {
 impl Error {
     /// An error of `kind` which `text` explains.
     pub fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, text: text.into(), retry_after: None, source: None }))
+        Self(Box::new(Inner {
+            kind,
+            text: text.into(),
+            class: None,
+            retry_after: None,
+            source: None,
+        }))
     }
 
     /// A wrong configuration.
@@ -134,6 +141,14 @@ impl Error {
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
+        self
+    }
+
+    /// The Java exception that Kafka Connect would have thrown, for the headers of dead letters and the
+    /// traces that its users' tools match on.
+    #[must_use]
+    pub fn with_class(mut self, class: &'static str) -> Self {
+        self.0.class = Some(class);
         self
     }
 
@@ -161,6 +176,21 @@ impl Error {
     #[must_use]
     pub fn action(&self) -> Action {
         self.0.kind.action()
+    }
+
+    /// The Java exception's class name: the one that was set, or the usual one of the kind.
+    #[must_use]
+    pub fn class(&self) -> &'static str {
+        self.0.class.unwrap_or(match self.0.kind {
+            ErrorKind::Data | ErrorKind::TooLarge => {
+                "org.apache.kafka.connect.errors.DataException"
+            }
+            ErrorKind::Config => "org.apache.kafka.common.config.ConfigException",
+            kind if matches!(kind.action(), Action::Retry) => {
+                "org.apache.kafka.connect.errors.RetriableException"
+            }
+            _ => "org.apache.kafka.connect.errors.ConnectException",
+        })
     }
 
     /// How long the outside system asked us to wait, if it did.

@@ -12,7 +12,8 @@ pub enum Transformed {
     Drop,
 }
 
-/// Changes one record in place. Calls of one instance come one at a time and in order per partition.
+/// Changes one record in place. Calls of one instance may overlap, since batches are converted in
+/// parallel and their order is restored afterwards: decide by the record alone.
 pub trait Transform: Send + Sync + 'static {
     /// Changes `record`, or leaves it out.
     ///
