@@ -94,7 +94,13 @@ impl FieldAttributes {
             "validate" => self.validate = Some(value(meta)?),
             "deprecated" => self.deprecated = Some(value(meta)?),
             "class" => self.class = Some(span),
-            "unit" => self.unit = Some(value(meta)?),
+            "unit" => {
+                let unit: LitStr = value(meta)?;
+                if unit.value() != "ms" {
+                    return Err(Error::new(unit.span(), "expected `unit = \"ms\"`"));
+                }
+                self.unit = Some(unit);
+            }
             "prefix" => self.prefix = Some(value(meta)?),
             "secret" => self.secret = Some(span),
             "nested" => self.nested = Some(span),
@@ -157,9 +163,6 @@ impl Range {
             }
             Ok(())
         })?;
-        if range.min.is_none() && range.max.is_none() {
-            return Err(meta.error("a range needs `min = …`, `max = …` or both"));
-        }
         Ok(range)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
@@ -10,6 +10,7 @@ use syn::{Data, DeriveInput, Error, Field, Fields, Ident, LitStr, Result, Type};
 
 use crate::attributes::{FieldAttributes, StructAttributes, option_of};
 use crate::docs::documentation;
+use crate::errors::Errors;
 
 /// The implementation for a struct, or all that is wrong with its declaration.
 pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
@@ -157,6 +158,11 @@ impl<'a> DeclaredField<'a> {
         if let (Some(_), Some(default)) = (inner, &attributes.default) {
             let hint = "a field with a default is never absent: drop the `Option` or the default";
             return Err(Error::new(default.span(), hint));
+        }
+        if let Some(prefix) =
+            attributes.prefix.as_ref().filter(|prefix| !prefix.value().ends_with('.'))
+        {
+            return Err(Error::new(prefix.span(), "a prefix ends in a dot"));
         }
         if key.value().trim() != key.value() || key.value().is_empty() {
             return Err(Error::new(key.span(), "a key is not empty and has no space around it"));
@@ -332,7 +338,7 @@ impl<'a> DeclaredField<'a> {
             None => quote!(::core::option::Option::None),
         };
         let method = if self.optional { quote!(optional) } else { quote!(required) };
-        quote_spanned! {value_type.span()=>
+        quote_spanned! {Span::call_site().located_at(value_type.span())=>
             reader.#method::<#value_type>(#key, &::towpath_sdk::config::reader::Checks {
                 text: &[#(::towpath_sdk::config::reader::TextCheck::#checks),*],
                 value: #value,
@@ -374,7 +380,7 @@ impl<'a> DeclaredField<'a> {
              in `.ms`; if the key is given, say `unit = \"ms\"`",
             key.value()
         );
-        Some(quote_spanned! {key.span()=>
+        Some(quote_spanned! {Span::call_site().located_at(key.span())=>
             const _: () = ::core::assert!(
                 ::towpath_sdk::config::reader::names_unit(
                     <#value_type as ::towpath_sdk::config::ConfigValue>::KEY_SUFFIX, #key,
@@ -400,25 +406,154 @@ fn refuse_duplicates(fields: &[DeclaredField<'_>]) -> Result<()> {
     errors.finish()
 }
 
-/// Collects errors, so that all are reported at once.
-#[derive(Default)]
-struct Errors(Option<Error>);
+#[cfg(test)]
+mod tests {
+    use syn::parse_quote;
 
-impl Errors {
-    fn keep<T>(&mut self, result: Result<T>) -> Option<T> {
-        match result {
-            Ok(value) => Some(value),
-            Err(error) => {
-                match &mut self.0 {
-                    Some(errors) => errors.combine(error),
-                    None => self.0 = Some(error),
-                }
-                None
-            }
-        }
+    use super::expand;
+
+    #[track_caller]
+    fn check(input: &syn::DeriveInput, expect: &[&str]) {
+        let errors = expand(input).err().into_iter().flatten();
+        assert_eq!(errors.map(|error| error.to_string()).collect::<Vec<_>>(), expect);
     }
 
-    fn finish(self) -> Result<()> {
-        self.0.map_or(Ok(()), Err)
+    #[test]
+    fn every_field_needs_a_doc_comment() {
+        check(
+            &parse_quote!(
+                struct Config {
+                    first_ms: u64,
+                    /// Documented.
+                    second: u64,
+                    ///
+                    #[config(key = "3rd")]
+                    third: u64,
+                }
+            ),
+            &[
+                "`first_ms` needs a doc comment, which becomes the documentation of `first.ms`: \
+                 its meaning, its unit, why this default",
+                "`third` needs a doc comment, which becomes the documentation of `3rd`: its \
+                 meaning, its unit, why this default",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_configuration_is_a_plain_struct() {
+        check(
+            &parse_quote!(
+                enum Config {
+                    A,
+                }
+            ),
+            &["a configuration is a struct"],
+        );
+        check(
+            &parse_quote!(
+                struct Config(u8);
+            ),
+            &["a configuration has named fields"],
+        );
+        check(
+            &parse_quote!(
+                struct Config<T> {
+                    x: T,
+                }
+            ),
+            &["a configuration has no generic parameters"],
+        );
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        check(
+            &parse_quote!(
+                struct Config {
+                    /// Doc.
+                    #[config(default = 1)]
+                    a: Option<u8>,
+                    /// Doc.
+                    #[config(prefix = "x.", default = "y")]
+                    b: Properties,
+                    #[config(nested, importance = high)]
+                    c: Other,
+                    /// Doc.
+                    #[config(secret)]
+                    d: String,
+                    /// Doc.
+                    #[config(key = "e", key = "f")]
+                    e: String,
+                    /// Doc.
+                    #[config(key = " f")]
+                    f: String,
+                    /// Doc.
+                    #[config(prefix = "g")]
+                    g: Properties,
+                }
+            ),
+            &[
+                "a field with a default is never absent: drop the `Option` or the default",
+                "`default` has no meaning beside `prefix`",
+                "`importance` has no meaning beside `nested`",
+                "`secret` goes with `prefix`; a single key is made secret by the type \
+                 `Secret<String>`",
+                "`key` is given twice",
+                "a key is not empty and has no space around it",
+                "a prefix ends in a dot",
+            ],
+        );
+    }
+
+    #[test]
+    fn keys_and_aliases_are_unique() {
+        check(
+            &parse_quote!(
+                struct Config {
+                    /// Doc.
+                    a_b: u8,
+                    /// Doc.
+                    #[config(key = "a.b")]
+                    x: u8,
+                    /// Doc.
+                    #[config(alias("a.b", "z"))]
+                    y: u8,
+                }
+            ),
+            &["the key `a.b` is declared twice", "the key `a.b` is declared twice"],
+        );
+    }
+
+    #[test]
+    fn words_and_ranges_are_checked() {
+        check(
+            &parse_quote!(
+                struct Config {
+                    /// Doc.
+                    #[config(importance = urgent)]
+                    a: u8,
+                    /// Doc.
+                    #[config(range(least = 1))]
+                    b: u8,
+                    /// Doc.
+                    #[config(range())]
+                    c: u8,
+                    /// Doc.
+                    #[config(alias())]
+                    d: u8,
+                    /// Doc.
+                    #[config(unit = "h")]
+                    e: Duration,
+                }
+            ),
+            &[
+                "expected one of: high, medium, low",
+                "expected `min = …` or `max = …`",
+                "unexpected end of input, expected nested attribute",
+                "the list must not be empty",
+                "expected `unit = \"ms\"`",
+            ],
+        );
     }
 }

@@ -212,6 +212,31 @@ impl ConfigDef {
         Self { keys: self.keys.into_iter().map(|key| key.prefixed(prefix)).collect() }
     }
 
+    /// The definition with other defaults, for a plug-in whose names differ in them. A key that gets
+    /// a default is no longer required; one that is not declared is left out.
+    #[must_use]
+    pub fn with_defaults(&self, defaults: &[(&str, &str)]) -> Self {
+        let mut definition = self.clone();
+        for key in &mut definition.keys {
+            if let Some((_, value)) = defaults.iter().find(|(name, _)| *name == key.name) {
+                key.default = Some((*value).to_owned());
+                key.required = false;
+            }
+        }
+        definition
+    }
+
+    /// Sets what `properties` leave out, also under an alias, to other defaults than the declared
+    /// ones.
+    pub fn fill(&self, properties: &mut Properties, defaults: &[(&str, &str)]) {
+        for (name, value) in defaults {
+            let set = self.get(name).is_some_and(|key| key.lookup(properties).is_some());
+            if !set && !properties.contains_key(name) {
+                properties.insert(*name, *value);
+            }
+        }
+    }
+
     /// The keys of `properties` that nothing declares, each with the declared key that it may be a
     /// misspelling of.
     pub fn unknown(&self, properties: &Properties) -> Vec<(String, Option<String>)> {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::definition::ConfigDef;
 use super::secret::HIDDEN;
 
 /// What is wrong with one key.
@@ -116,6 +117,24 @@ impl FieldErrors {
     /// The errors of one key.
     pub fn of<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a FieldError> {
         self.0.iter().filter(move |error| error.key() == key)
+    }
+
+    /// The same errors with those that Kafka Connect reports besides: where a number can't be
+    /// read, it still runs the range check, on null. For answers that must match Connect's to the
+    /// count; people are better off without.
+    #[must_use]
+    pub fn with_null_checks(self, definition: &ConfigDef) -> Self {
+        let null_check = |error: &FieldError| {
+            let ranged = definition.get(&error.key).is_some_and(|key| key.valid_values.is_some());
+            let unread = ranged && error.message.starts_with("Not a number of type ");
+            unread.then(|| FieldError::invalid(&error.key, None, "Value must be non-null"))
+        };
+        self.into_iter()
+            .flat_map(|error| {
+                let also = null_check(&error);
+                std::iter::once(error).chain(also)
+            })
+            .collect()
     }
 
     /// The errors, in order.

@@ -42,11 +42,13 @@
 
 mod definition;
 mod error;
+mod markdown;
 mod nearest;
 mod properties;
 #[doc(hidden)]
 pub mod reader;
 mod secret;
+pub mod testing;
 mod value;
 
 #[cfg(test)]
@@ -56,8 +58,8 @@ pub use definition::{ConfigDef, ConfigKey, Importance, Width};
 pub use error::{FieldError, FieldErrors};
 pub use properties::Properties;
 pub use secret::{HIDDEN, Secret};
-pub use towpath_sdk_derive::ConnectorConfig;
-pub use value::{Choice, ConfigValue, FieldType, Ranged};
+pub use towpath_sdk_derive::{ConfigEnum, ConnectorConfig};
+pub use value::{Choice, ConfigEnum, ConfigValue, FieldType, Ranged};
 
 /// A configuration of a connector, a converter, a transform or a predicate. Derive it.
 pub trait ConnectorConfig: Sized + Send + Sync + 'static {

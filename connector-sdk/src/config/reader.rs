@@ -3,7 +3,7 @@
 use super::definition::{ConfigDef, ConfigKey};
 use super::error::{FieldError, FieldErrors};
 use super::properties::Properties;
-use super::value::{ConfigValue, FieldType, Ranged, show_range, split_list};
+use super::value::{ConfigEnum, ConfigValue, FieldType, Ranged, java_trim, show_range, split_list};
 use super::{ConnectorConfig, secret};
 
 /// Reads one configuration and collects what is wrong with it.
@@ -160,17 +160,20 @@ fn read<T: ConfigValue>(
     properties: &Properties,
     checks: &Checks<'_, T>,
 ) -> Result<Option<T>, FieldError> {
-    let refuse = |value: &str, reason: String| {
-        let value = if key.is_secret() { secret::HIDDEN } else { value };
-        FieldError::invalid(&key.name, Some(value), reason)
-    };
     let mut given = std::iter::once(&key.name)
         .chain(&key.aliases)
         .filter_map(|name| Some((name, properties.get(name)?)));
-    let text = match (given.next(), &key.default) {
-        (Some((_, text)), _) => text,
-        (None, Some(default)) => default,
+    let (name, text) = match (given.next(), &key.default) {
+        (Some((name, text)), _) => (name, text),
+        (None, Some(default)) => (&key.name, default.as_str()),
         (None, None) => return Ok(None),
+    };
+    let refuse = |value: &str, mut reason: String| {
+        if *name != key.name {
+            reason = format!("{reason} (set as {name})");
+        }
+        let value = if key.is_secret() { secret::HIDDEN } else { value };
+        FieldError::invalid(&key.name, Some(value), reason)
     };
     if let Some((alias, _)) = given.find(|(_, other)| *other != text) {
         let reason = format!("{alias} is another name of the same key and differs, remove one");
@@ -243,4 +246,34 @@ pub const fn names_unit(suffix: Option<&str>, key: &str) -> bool {
 /// What `non_empty` allows, as Connect shows it.
 pub fn non_empty_text(kind: FieldType) -> Option<String> {
     (kind != FieldType::List).then(|| "non-empty string".to_owned())
+}
+
+/// The variant with a spelling that `name` has; the first spelling of each is its name.
+pub fn spelt<T, const N: usize>(
+    name: &str,
+    ignore_case: bool,
+    spellings: [(T, &[&str]); N],
+) -> Option<T> {
+    let same = |spelling: &&str| {
+        if ignore_case { spelling.eq_ignore_ascii_case(name) } else { *spelling == name }
+    };
+    spellings.into_iter().find(|(_, names)| names.iter().any(same)).map(|(variant, _)| variant)
+}
+
+/// The variant that `text` names.
+pub fn choose<T: ConfigEnum>(text: &str) -> Result<T, String> {
+    T::from_name(java_trim(text)).ok_or_else(|| {
+        let case = if T::IGNORE_CASE { " (case insensitive)" } else { "" };
+        format!("String must be one of{case}: {}", names::<T>())
+    })
+}
+
+/// The choices as the definition shows them.
+pub fn choices_text<T: ConfigEnum>() -> String {
+    let case = if T::IGNORE_CASE { "(case insensitive) " } else { "" };
+    format!("{case}[{}]", names::<T>())
+}
+
+fn names<T: ConfigEnum>() -> String {
+    T::CHOICES.iter().map(|choice| choice.name).collect::<Vec<_>>().join(", ")
 }

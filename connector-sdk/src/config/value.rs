@@ -136,6 +136,41 @@ pub trait ConfigValue: Sized {
     }
 }
 
+/// An enum whose variants are the values of a key. Derive it.
+///
+/// ```
+/// use towpath_sdk::config::{ConfigEnum, ConfigValue};
+///
+/// #[derive(Debug, PartialEq, ConfigEnum)]
+/// enum Tolerance {
+///     /// An error stops the task.
+///     None,
+///     /// Records in error are skipped.
+///     #[config(name = "all", alias("any"))]
+///     SkipAll,
+/// }
+///
+/// assert_eq!(Tolerance::parse_value("any"), Ok(Tolerance::SkipAll));
+/// assert_eq!(Tolerance::SkipAll.to_string(), "all");
+/// assert_eq!(
+///     Tolerance::parse_value("some").unwrap_err(),
+///     "String must be one of: none, all"
+/// );
+/// ```
+pub trait ConfigEnum: Sized {
+    /// All variants, by their names.
+    const CHOICES: &'static [Choice];
+
+    /// Whether upper and lower case are the same.
+    const IGNORE_CASE: bool;
+
+    /// The variant that is written so.
+    fn from_name(name: &str) -> Option<Self>;
+
+    /// How the variant is written.
+    fn name(&self) -> &'static str;
+}
+
 /// A number that `range(…)` can bound.
 pub trait Ranged: ConfigValue {
     /// What it is compared as. `Debug` is how Connect shows it.
@@ -166,6 +201,23 @@ impl ConfigValue for Vec<String> {
 
     fn parse_value(text: &str) -> Result<Self, String> {
         Ok(split_list(text).map(str::to_owned).collect())
+    }
+}
+
+/// The elements must be among the choices; an empty list has none.
+impl<T: ConfigEnum> ConfigValue for Vec<T> {
+    const KIND: FieldType = FieldType::List;
+
+    fn parse_value(text: &str) -> Result<Self, String> {
+        split_list(text).map(super::reader::choose).collect()
+    }
+
+    fn allowed() -> Option<&'static [Choice]> {
+        Some(T::CHOICES)
+    }
+
+    fn valid_values() -> Option<String> {
+        Some(super::reader::choices_text::<T>())
     }
 }
 
