@@ -10,6 +10,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::error::{Error, Result};
+pub use crate::java_text::java_text;
 use crate::schema::SchemaRef;
 
 /// A value, with or without a schema beside it (see [`Datum`]).
