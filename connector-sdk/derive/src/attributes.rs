@@ -19,6 +19,7 @@ pub(crate) struct StructAttributes {
 pub(crate) struct FieldAttributes {
     pub(crate) key: Option<LitStr>,
     pub(crate) default: Option<Expr>,
+    pub(crate) none: Option<LitStr>,
     pub(crate) importance: Option<Ident>,
     pub(crate) group: Option<LitStr>,
     pub(crate) order: Option<Expr>,
@@ -80,6 +81,7 @@ impl FieldAttributes {
         match name {
             "key" => self.key = Some(value(meta)?),
             "default" => self.default = Some(value(meta)?),
+            "none" => self.none = Some(value(meta)?),
             "importance" => self.importance = Some(word(meta, &["High", "Medium", "Low"])?),
             "group" => self.group = Some(value(meta)?),
             "order" => self.order = Some(value(meta)?),
@@ -106,7 +108,7 @@ impl FieldAttributes {
             "nested" => self.nested = Some(span),
             _ => {
                 return Err(meta.error(
-                    "unknown attribute, expected one of: key, default, importance, group, order, \
+                    "unknown attribute, expected one of: key, default, none, importance, group, order, \
                      width, display, dependents, recommended, range, alias, one_of, non_empty, \
                      validate, deprecated, class, unit, prefix, secret, nested",
                 ));

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Data, DeriveInput, Error, Field, Fields, Ident, LitStr, Result, Type};
@@ -23,10 +23,7 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
         (0..fields.len()).map(|index| format_ident!("field_{index}")).collect();
     let reads = fields.iter().map(DeclaredField::read);
     let idents: Vec<&Ident> = fields.iter().map(|field| field.ident).collect();
-    let validate = match validate {
-        Some(path) => quote!(::core::option::Option::Some(#path)),
-        None => quote!(::core::option::Option::None),
-    };
+    let validate = optional(validate.as_ref().map(|path| quote!(#path)));
     let build = if *unit { quote!(Self) } else { quote!(Self { #(#idents: #locals),* }) };
 
     let count = fields.len();
@@ -155,9 +152,17 @@ impl<'a> DeclaredField<'a> {
                 return Err(Error::new(ident.span(), hint));
             }
         };
-        if let (Some(_), Some(default)) = (inner, &attributes.default) {
-            let hint = "a field with a default is never absent: drop the `Option` or the default";
-            return Err(Error::new(default.span(), hint));
+        match (inner, &attributes.default, &attributes.none) {
+            (Some(_), Some(default), None) => {
+                let hint = "a field with a default is never absent: drop the `Option` or the \
+                            default, or say which text means `None`: `none = \"…\"`";
+                return Err(Error::new(default.span(), hint));
+            }
+            (None, _, Some(none)) => {
+                let hint = "`none` says which text means `None`: make the field an `Option`";
+                return Err(Error::new(none.span(), hint));
+            }
+            _ => {}
         }
         if let Some(prefix) =
             attributes.prefix.as_ref().filter(|prefix| !prefix.value().ends_with('.'))
@@ -217,86 +222,76 @@ impl<'a> DeclaredField<'a> {
         }
     }
 
-    /// The statements that set what differs from a plain key.
+    /// The statements that set what is said of the key.
     fn settings(&self) -> Vec<TokenStream> {
-        let FieldAttributes {
-            default,
-            importance,
-            order,
-            width,
-            display,
-            dependents,
-            recommended,
-            aliases,
-            one_of,
-            non_empty,
-            deprecated,
-            class,
-            prefix,
-            range,
-            ..
-        } = &self.attributes;
-        let mut settings = Vec::new();
-        let mut set = |setting: TokenStream| settings.push(setting);
-        let text =
-            |value: &dyn quote::ToTokens| quote!(::std::string::ToString::to_string(&(#value)));
-
-        let importance = importance.clone().unwrap_or_else(|| format_ident!("Medium"));
-        set(quote!(key.importance = ::towpath_sdk::config::Importance::#importance;));
-        let required = !self.optional && default.is_none() && prefix.is_none();
-        set(quote!(key.required = #required;));
-        if let Some(default) = default {
-            let default = text(default);
-            set(quote!(key.default = ::core::option::Option::Some(#default);));
-        }
-        if let Some(group) = &self.group {
-            let group = text(group);
-            set(quote!(key.group = ::core::option::Option::Some(#group);));
-        }
-        let position = self.order;
+        let said = &self.attributes;
+        let importance = said.importance.clone().unwrap_or_else(|| format_ident!("Medium"));
+        let (position, order) = (self.order, &said.order);
         let order = order.as_ref().map_or_else(|| quote!(#position), |order| quote!(#order));
-        set(quote!(key.order = #order;));
-        if let Some(width) = width {
-            set(quote!(key.width = ::towpath_sdk::config::Width::#width;));
+        let group = optional(self.group.as_ref().map(text));
+        let deprecated = optional(said.deprecated.as_ref().map(text));
+        let dependents = said.dependents.iter().map(text);
+        let recommended = said.recommended.iter().map(text);
+        let aliases = said.aliases.iter().map(text);
+        let mut settings = vec![quote! {
+            key.importance = ::towpath_sdk::config::Importance::#importance;
+            key.order = #order;
+            key.group = #group;
+            key.deprecated = #deprecated;
+            key.dependents = ::std::vec![#(#dependents),*];
+            key.recommended = ::std::vec![#(#recommended),*];
+            key.aliases = ::std::vec![#(#aliases),*];
+        }];
+        if let Some(width) = &said.width {
+            settings.push(quote!(key.width = ::towpath_sdk::config::Width::#width;));
         }
-        if let Some(display) = display {
-            let display = text(display);
-            set(quote!(key.display_name = #display;));
+        if let Some(display) = said.display.as_ref().map(text) {
+            settings.push(quote!(key.display_name = #display;));
         }
-        let texts = |values: &[LitStr]| -> Vec<TokenStream> {
-            values.iter().map(|value| text(value)).collect()
-        };
-        let (dependents, aliases) = (texts(dependents), texts(aliases));
-        let recommended = recommended.iter().map(|value| text(value));
-        set(quote!(key.dependents = ::std::vec![#(#dependents),*];));
-        set(quote!(key.aliases = ::std::vec![#(#aliases),*];));
-        set(quote!(key.recommended = ::std::vec![#(#recommended),*];));
-        if let Some(deprecated) = deprecated {
-            let deprecated = text(deprecated);
-            set(quote!(key.deprecated = ::core::option::Option::Some(#deprecated);));
+        if said.prefix.is_none() {
+            settings.extend(self.value_settings());
         }
+        settings
+    }
+
+    /// The statements that set what is said of the value.
+    fn value_settings(&self) -> Vec<TokenStream> {
+        let FieldAttributes { default, none, class, range, one_of, non_empty, .. } =
+            &self.attributes;
+        let required = !self.optional && default.is_none();
+        let default = optional(default.as_ref().map(text));
+        let mut settings = vec![quote! {
+            key.required = #required;
+            key.default = #default;
+        }];
         if class.is_some() {
-            set(quote!(key.kind = ::towpath_sdk::config::FieldType::Class;));
+            settings.push(quote!(key.kind = ::towpath_sdk::config::FieldType::Class;));
         }
         if range.is_some() {
             let (min, max) = self.bounds();
             let value_type = self.value_type;
-            set(quote! {
+            settings.push(quote! {
                 key.valid_values =
                     ::towpath_sdk::config::reader::range_text::<#value_type>(#min, #max);
             });
         } else if !one_of.is_empty() {
             let names = one_of.iter().map(LitStr::value).collect::<Vec<_>>().join(", ");
-            let shown = text(&format!("[{names}]"));
-            set(quote!(key.valid_values = ::core::option::Option::Some(#shown);));
-            set(quote! {
+            let names = optional(Some(text(&format!("[{names}]"))));
+            settings.push(quote! {
+                key.valid_values = #names;
                 key.choices = ::std::vec![#(::towpath_sdk::config::Choice {
                     name: #one_of, documentation: "",
                 }),*];
             });
         } else if non_empty.is_some() {
-            set(quote! {
+            settings.push(quote! {
                 key.valid_values = ::towpath_sdk::config::reader::non_empty_text(key.kind);
+            });
+        }
+        if let Some(none) = none {
+            settings.push(quote! {
+                key.valid_values =
+                    ::towpath_sdk::config::reader::none_text(#none, key.valid_values);
             });
         }
         settings
@@ -333,14 +328,13 @@ impl<'a> DeclaredField<'a> {
             let allowed = &attributes.one_of;
             checks.push(quote!(OneOf(&[#(#allowed),*])));
         }
-        let value = match &attributes.validate {
-            Some(path) => quote!(::core::option::Option::Some(|value| #path(value))),
-            None => quote!(::core::option::Option::None),
-        };
+        let value = optional(attributes.validate.as_ref().map(|path| quote!(|value| #path(value))));
+        let none = optional(attributes.none.as_ref().map(|none| quote!(#none)));
         let method = if self.optional { quote!(optional) } else { quote!(required) };
         quote_spanned! {Span::call_site().located_at(value_type.span())=>
             reader.#method::<#value_type>(#key, &::towpath_sdk::config::reader::Checks {
                 text: &[#(::towpath_sdk::config::reader::TextCheck::#checks),*],
+                none: #none,
                 value: #value,
             })
         }
@@ -349,13 +343,12 @@ impl<'a> DeclaredField<'a> {
     /// The bounds of the range, as options of what the type is compared as.
     fn bounds(&self) -> (TokenStream, TokenStream) {
         let value_type = self.value_type;
-        let bound = |bound: Option<&syn::Expr>| match bound {
-            Some(bound) => quote! {
-                ::core::option::Option::Some(
+        let bound = |bound: Option<&syn::Expr>| {
+            optional(bound.map(|bound| {
+                quote! {
                     (#bound) as <#value_type as ::towpath_sdk::config::Ranged>::Bound
-                )
-            },
-            None => quote!(::core::option::Option::None),
+                }
+            }))
         };
         let range = self.attributes.range.as_ref();
         (
@@ -377,7 +370,7 @@ impl<'a> DeclaredField<'a> {
         let Self { key, value_type, .. } = self;
         let hint = format!(
             "the key `{}` does not name its unit: a duration is in milliseconds and its key ends \
-             in `.ms`; if the key is given, say `unit = \"ms\"`",
+             in `.ms`; if the key is somebody else's, say `unit = \"ms\"`",
             key.value()
         );
         Some(quote_spanned! {Span::call_site().located_at(key.span())=>
@@ -389,6 +382,19 @@ impl<'a> DeclaredField<'a> {
             );
         })
     }
+}
+
+/// The expression of an `Option`.
+fn optional(value: Option<TokenStream>) -> TokenStream {
+    match value {
+        Some(value) => quote!(::core::option::Option::Some(#value)),
+        None => quote!(::core::option::Option::None),
+    }
+}
+
+/// The expression of the text that `value` displays as.
+fn text(value: &impl ToTokens) -> TokenStream {
+    quote!(::std::string::ToString::to_string(&(#value)))
 }
 
 /// A key, or an alias, can be declared once.
@@ -491,10 +497,14 @@ mod tests {
                     /// Doc.
                     #[config(prefix = "g")]
                     g: Properties,
+                    /// Doc.
+                    #[config(none = "")]
+                    h: String,
                 }
             ),
             &[
-                "a field with a default is never absent: drop the `Option` or the default",
+                "a field with a default is never absent: drop the `Option` or the default, or \
+                 say which text means `None`: `none = \"…\"`",
                 "`default` has no meaning beside `prefix`",
                 "`importance` has no meaning beside `nested`",
                 "`secret` goes with `prefix`; a single key is made secret by the type \
@@ -502,6 +512,7 @@ mod tests {
                 "`key` is given twice",
                 "a key is not empty and has no space around it",
                 "a prefix ends in a dot",
+                "`none` says which text means `None`: make the field an `Option`",
             ],
         );
     }

@@ -29,6 +29,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// |---|---|
 /// | `key = "…"` | the key; if not given, the field's name with dots for underscores |
 /// | `default = …` | the default: text, or an expression that displays as it |
+/// | `none = "…"` | the text that means an absent `Option`, which may then have a default |
 /// | `importance = …` | `high`, `medium` (if not given) or `low` |
 /// | `group = "…"` | the group of the form; if not given, the struct's |
 /// | `order = …` | the place in the group; if not given, the position among the group's fields |

@@ -11,6 +11,10 @@ use super::properties::Properties;
 use super::secret::HIDDEN;
 use super::value::{Choice, FieldType};
 
+/// How many unknown keys are compared with the known ones: a person makes fewer mistakes, and the
+/// comparison must not be a way to keep a worker busy.
+const MAX_SUGGESTIONS: usize = 50;
+
 /// How much a key matters to somebody who sets up a connector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Importance {
@@ -250,7 +254,11 @@ impl ConfigDef {
         properties
             .keys()
             .filter(|key| self.resolve(key).is_none())
-            .map(|key| (key.to_owned(), nearest(key, known()).map(str::to_owned)))
+            .enumerate()
+            .map(|(index, key)| {
+                let near = if index < MAX_SUGGESTIONS { nearest(key, known()) } else { None };
+                (key.to_owned(), near.map(str::to_owned))
+            })
             .collect()
     }
 

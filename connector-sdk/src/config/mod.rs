@@ -61,7 +61,94 @@ pub use secret::{HIDDEN, Secret};
 pub use towpath_sdk_derive::{ConfigEnum, ConnectorConfig};
 pub use value::{Choice, ConfigEnum, ConfigValue, FieldType, Ranged};
 
-/// A configuration of a connector, a converter, a transform or a predicate. Derive it.
+/// A configuration of a connector, a converter, a transform or a predicate. Derive it; the derive
+/// macro of the same name lists the attributes.
+///
+/// ```
+/// use std::time::Duration;
+/// use towpath_sdk::config::{ConfigEnum, ConnectorConfig, FieldError, Properties};
+///
+/// #[derive(ConnectorConfig)]
+/// #[config(group = "Requests", validate = Config::check)]
+/// struct Config {
+///     /// Where to send the records.
+///     #[config(importance = high, validate = http_url)]
+///     url: String,
+///     /// How to send them.
+///     #[config(default = Method::Post)]
+///     method: Method,
+///     /// How long to wait for an answer, in milliseconds; -1 for ever.
+///     #[config(default = 30_000, none = "-1", range(min = 1), alias("http.timeout"))]
+///     timeout_ms: Option<Duration>,
+///     /// Headers to add to each request.
+///     #[config(prefix = "header.", secret)]
+///     headers: Properties,
+///     #[config(nested)]
+///     batch: Batch,
+/// }
+///
+/// #[derive(PartialEq, ConfigEnum)]
+/// enum Method {
+///     /// Creates.
+///     Post,
+///     /// Replaces.
+///     Put,
+/// }
+///
+/// #[derive(ConnectorConfig)]
+/// struct Batch {
+///     /// How many records go into one request.
+///     #[config(key = "batch.size", default = 1, range(min = 1, max = 10_000))]
+///     size: u32,
+/// }
+///
+/// fn http_url(url: &str) -> Result<(), String> {
+///     let http = url.starts_with("http://") || url.starts_with("https://");
+///     if http { Ok(()) } else { Err("URL must begin with http:// or https://".to_owned()) }
+/// }
+///
+/// impl Config {
+///     fn check(&self) -> Vec<FieldError> {
+///         if self.batch.size > 1 && self.method == Method::Put {
+///             vec![FieldError::other("batch.size", "batch.size must be 1 if method is put")]
+///         } else {
+///             Vec::new()
+///         }
+///     }
+/// }
+///
+/// let properties = Properties::from([
+///     ("url", "http://localhost"),
+///     ("http.timeout", "-1"),
+///     ("batch.sise", "2"),
+///     ("header.Authorization", "Bearer ${env:TOKEN}"),
+/// ]);
+/// let config = Config::parse(&properties).unwrap();
+/// assert_eq!(config.timeout_ms, None);
+/// assert_eq!(config.headers.get("Authorization"), Some("Bearer ${env:TOKEN}"));
+///
+/// let misspelt = ("batch.sise".to_owned(), Some("batch.size".to_owned()));
+/// assert_eq!(Config::definition().unknown(&properties), [misspelt]);
+/// ```
+///
+/// A field without a doc comment does not compile:
+///
+/// ```compile_fail
+/// #[derive(towpath_sdk::config::ConnectorConfig)]
+/// struct Config {
+///     url: String,
+/// }
+/// ```
+///
+/// Nor does a duration whose key does not name the unit:
+///
+/// ```compile_fail
+/// #[derive(towpath_sdk::config::ConnectorConfig)]
+/// struct Config {
+///     /// How long to wait, in milliseconds.
+///     timeout: std::time::Duration,
+/// }
+/// ```
 pub trait ConnectorConfig: Sized + Send + Sync + 'static {
     /// All keys, built once.
     fn definition() -> &'static ConfigDef;

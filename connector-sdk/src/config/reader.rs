@@ -19,6 +19,8 @@ pub struct Reader<'a> {
 pub struct Checks<'c, T> {
     /// Look at the normalized text, before it becomes a value.
     pub text: &'c [TextCheck<'c>],
+    /// The text that stands for an absent value.
+    pub none: Option<&'c str>,
     /// Looks at the value.
     pub value: Option<ValueCheck<T>>,
 }
@@ -154,7 +156,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Reads one key: `Ok(None)` if it is neither set nor has a default.
+/// Reads one key: `Ok(None)` if it is neither set nor has a default, or is set to none.
 fn read<T: ConfigValue>(
     key: &ConfigKey,
     properties: &Properties,
@@ -178,6 +180,9 @@ fn read<T: ConfigValue>(
     if let Some((alias, _)) = given.find(|(_, other)| *other != text) {
         let reason = format!("{alias} is another name of the same key and differs, remove one");
         return Err(refuse(text, reason));
+    }
+    if checks.none == Some(java_trim(text)) {
+        return Ok(None);
     }
     let normal = key.kind.normalize(text).map_err(|reason| refuse(text, reason))?;
     for check in checks.text {
@@ -218,6 +223,12 @@ pub fn key<T: ConfigValue>(name: &str, documentation: &str) -> ConfigKey {
     key.choices = T::allowed().unwrap_or_default().to_vec();
     key.valid_values = T::valid_values();
     key
+}
+
+/// What is allowed besides the text that stands for an absent value.
+pub fn none_text(none: &str, valid_values: Option<String>) -> Option<String> {
+    let none = if none.is_empty() { "\"\"" } else { none };
+    valid_values.map(|valid_values| format!("{none} or {valid_values}"))
 }
 
 /// The keys of a nested config.

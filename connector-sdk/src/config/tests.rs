@@ -1,12 +1,17 @@
 //! The derive, the reader and the definition together.
 
+mod genuine;
+
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use proptest::prelude::*;
+use proptest::sample::select;
+
 use super::{
-    ConfigDef, ConnectorConfig, FieldError, FieldErrors, FieldType, Importance, Properties, Secret,
-    Width,
+    ConfigDef, ConfigEnum, ConfigValue, ConnectorConfig, FieldError, FieldErrors, FieldType,
+    Importance, Properties, Secret, Width,
 };
 
 /// Shared by several connectors.
@@ -33,6 +38,18 @@ impl Retries {
 }
 
 const MAX_PORT: u16 = 65535;
+
+#[derive(Debug, PartialEq, ConfigEnum)]
+enum Part {
+    /// The key.
+    Key,
+    /// The value.
+    #[config(alias("payload"))]
+    Value,
+    /// When.
+    #[config(name = "ts")]
+    Timestamp,
+}
 
 /// One field of each kind.
 #[derive(Debug, ConnectorConfig)]
@@ -99,6 +116,15 @@ struct Everything {
     /// A time-out whose key is somebody else's, in milliseconds.
     #[config(key = "http.timeout", unit = "ms", default = 0)]
     timeout: Duration,
+    /// When to rotate, in milliseconds; -1 for never.
+    #[config(none = "-1", default = -1, range(min = 10))]
+    rotate_ms: Option<Duration>,
+    /// A limit.
+    #[config(none = "")]
+    limit: Option<i32>,
+    /// What to write.
+    #[config(default = "value")]
+    fields: Vec<Part>,
     /// Headers to add.
     #[config(prefix = "header.", secret)]
     headers: Properties,
@@ -140,6 +166,8 @@ fn defaults_fill_what_is_absent() {
     assert_eq!(config.file, None);
     assert_eq!(config.converter, "JsonConverter");
     assert_eq!(config.timeout, Duration::ZERO);
+    assert_eq!((config.rotate_ms, config.limit), (None, None));
+    assert_eq!(config.fields, [Part::Value]);
     assert!(config.headers.is_empty());
     assert_eq!((config.retries.retry_max, config.other.retry_max), (3, 3));
 }
@@ -161,6 +189,9 @@ fn values_are_read_as_connect_reads_them() {
         ("parallel", "8"),
         ("file", " /tmp/a b "),
         ("http.timeout", "1500"),
+        ("rotate.ms", "10"),
+        ("limit", " "),
+        ("fields", "ts, payload,key"),
         ("header.X-Token", " kept as is "),
         ("header.", "not a header"),
         ("retry.max", "1"),
@@ -179,6 +210,8 @@ fn values_are_read_as_connect_reads_them() {
     assert_eq!(config.parallel.get(), 8);
     assert_eq!(config.file, Some(PathBuf::from("/tmp/a b")));
     assert_eq!(config.timeout, Duration::from_millis(1500));
+    assert_eq!((config.rotate_ms, config.limit), (Some(Duration::from_millis(10)), None));
+    assert_eq!(config.fields, [Part::Timestamp, Part::Value, Part::Key]);
     assert_eq!(config.headers, Properties::from([("X-Token", " kept as is ")]));
     assert_eq!((config.retries.retry_max, config.other.retry_max), (1, 2));
 }
@@ -207,6 +240,7 @@ fn all_errors_come_at_once_in_the_order_of_the_fields() {
          Invalid value -1 for configuration retry.max: Value must be at least 0\n\
          retry.first.ms must not exceed retry.last.ms"
     );
+    assert!(!format!("{errors:?}").contains("hunter2"));
     let at = errors.iter().last().map(FieldError::key);
     assert_eq!(at, Some("other.retry.first.ms"));
 }
@@ -252,8 +286,13 @@ fn each_check_refuses() {
 
 #[test]
 fn an_alias_means_its_key() {
-    let properties = Properties::from([("hostname", "db"), ("topics", "t")]);
+    let mut properties = Properties::from([("hostname", "db"), ("topics", "t")]);
     assert_eq!(Everything::parse(&properties).unwrap().host, "db");
+    properties.insert("hostname", "");
+    assert_eq!(
+        Everything::parse(&properties).unwrap_err().to_string(),
+        "Invalid value  for configuration server.host: String must be non-empty (set as hostname)"
+    );
     check(&[("host", "db")], &[]);
     check(
         &[("host", "other")],
@@ -295,6 +334,10 @@ fn the_definition_says_what_was_declared() {
     assert_eq!(valid("ordering").as_deref(), Some("[partition, key, none]"));
     assert_eq!(valid("size").as_deref(), Some("[0,...]"));
     assert_eq!(valid("topics"), None);
+    assert_eq!(valid("rotate.ms").as_deref(), Some("-1 or [10,...]"));
+    assert_eq!(valid("fields").as_deref(), Some("[key, value, ts]"));
+    let choices = definition.get("fields").map(|key| key.choices.clone()).unwrap_or_default();
+    assert_eq!((choices[2].name, choices[2].documentation), ("ts", "When."));
 
     let converter = definition.get("converter").unwrap();
     assert_eq!(
@@ -323,6 +366,9 @@ fn unknown_and_outdated_keys_are_found() {
             ("quite.different".to_owned(), None),
         ]
     );
+    let many: Properties = (0..60).map(|n| (format!("host{n:02}"), "x")).collect();
+    let suggested = definition.unknown(&many).into_iter().filter(|(_, near)| near.is_some());
+    assert_eq!(suggested.count(), 50);
     assert_eq!(
         definition.deprecated(&properties),
         [
@@ -395,4 +441,53 @@ fn definitions_are_embedded_under_a_prefix() {
     assert_eq!(host.display_name, "Host");
     let port = definition.get("transforms.x.server.port").unwrap();
     assert_eq!(port.display_name, "transforms.x.server.port");
+}
+
+#[test]
+fn names_of_a_plug_in_may_have_other_defaults() {
+    let defaults = [("server.host", "localhost"), ("strict", "false")];
+    let definition = Everything::definition().with_defaults(&defaults);
+    let host = definition.get("server.host").unwrap();
+    assert_eq!((host.required, host.default.as_deref()), (false, Some("localhost")));
+    assert_eq!(definition.get("strict").and_then(|key| key.default.as_deref()), Some("false"));
+
+    let mut properties = Properties::from([("hostname", "db"), ("topics", "t")]);
+    definition.fill(&mut properties, &defaults);
+    let config = Everything::parse(&properties).unwrap();
+    assert_eq!((config.host.as_str(), config.strict), ("db", false));
+}
+
+#[test]
+fn the_definition_is_sound() {
+    super::testing::assert_definition::<Everything>();
+}
+
+proptest! {
+    #[test]
+    fn normal_text_stays_as_it_is(kind in kinds(), text in "[ \\t\\x01\u{a0},.a-cTtruefalsE0-9+-]{0,12}") {
+        if let Ok(normal) = kind.normalize(&text) {
+            prop_assert_eq!(kind.normalize(&normal), Ok(normal));
+        }
+    }
+
+    #[test]
+    fn any_text_is_taken_or_refused(text in any::<String>()) {
+        for key in &Everything::definition().keys {
+            let properties = Properties::from([(&key.name, &text)]);
+            let refused = Everything::parse(&properties).unwrap_err();
+            let echo = key.echo(&properties);
+            prop_assert!(echo.is_some() || refused.of(&key.name).count() > 0 || super::value::java_trim(&text).is_empty());
+        }
+    }
+
+    #[test]
+    fn doubles_survive(number in any::<f64>().prop_filter("finite", |n| n.is_finite())) {
+        let text = super::value::java_double(number);
+        prop_assert_eq!(f64::parse_value(&text), Ok(number), "{}", text);
+    }
+}
+
+fn kinds() -> impl Strategy<Value = FieldType> {
+    use FieldType::{Boolean, Class, Double, Int, List, Long, Password, Short, String};
+    select(vec![Boolean, String, Int, Short, Long, Double, List, Class, Password])
 }

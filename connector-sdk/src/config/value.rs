@@ -113,6 +113,10 @@ pub struct Choice {
 /// assert_eq!(Port::parse_value("443").unwrap().0, 443);
 /// assert!(Port::parse_value("0").is_err());
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be the type of a configuration field",
+    note = "derive `ConfigEnum` for an enum, implement `ConfigValue` for another type of yours"
+)]
 pub trait ConfigValue: Sized {
     /// The type of the key.
     const KIND: FieldType;
@@ -172,6 +176,9 @@ pub trait ConfigEnum: Sized {
 }
 
 /// A number that `range(…)` can bound.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a number or duration, so it has no `range`"
+)]
 pub trait Ranged: ConfigValue {
     /// What it is compared as. `Debug` is how Connect shows it.
     type Bound: Copy + PartialOrd + fmt::Debug;
