@@ -18,14 +18,18 @@ mod map;
 
 pub mod config_topic;
 pub mod dlq;
+pub mod environment;
 pub mod messages;
 pub mod offset_topic;
 pub mod partitioner;
+pub mod properties_file;
 pub mod rest;
 pub mod status_topic;
 
 mod error;
+mod finding;
 
 pub use error::{Error, Kind};
+pub use finding::{FieldError, Warning};
 pub use java_json::to_java_json;
 pub use map::{PatchMap, Properties};
