@@ -1,9 +1,16 @@
 # Shared by the scripts in this folder: where things are, how a server is started, asked and stopped.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 stack_here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=versions
 . "$stack_here/versions"
+
+# Where rustup and Go's own archive install, for a shell that has not heard of them.
+for folder in "${CARGO_HOME:-${HOME:-/root}/.cargo}/bin" /usr/local/go/bin; do
+    case :$PATH: in *:"$folder":*) ;; *) [ ! -d "$folder" ] || PATH=$PATH:$folder ;; esac
+done
+export PATH
+unset folder
 
 # The cache lies outside of the clone, so that a fresh clone finds everything installed.
 stack_cache=${TOWPATH_STACK_CACHE:-${HOME:-/root}/.cache/towpath-stack}
@@ -11,6 +18,7 @@ kafka_libs=$stack_cache/kafka-$kafka_version-$log4j_version
 connect_libs=$stack_cache/connect-$kafka_version-$log4j_version
 versitygw=$stack_cache/versitygw-$versitygw_version/versitygw
 toxiproxy=$stack_cache/toxiproxy-$toxiproxy_version/server
+cargo_deny=$stack_cache/cargo-deny-$cargo_deny_version
 
 # In the order of starting; stopping goes the other way.
 stack_servers=(kafka s3 toxiproxy connect)
