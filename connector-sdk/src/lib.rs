@@ -24,6 +24,7 @@ pub mod decimal;
 pub mod error;
 pub mod guarantee;
 pub mod java_text;
+pub mod json;
 pub mod offset;
 pub mod plugin;
 pub mod record;

@@ -11,6 +11,7 @@ use bytestring::ByteString;
 
 use crate::error::{Error, Result};
 pub use crate::java_text::java_text;
+use crate::json;
 use crate::schema::SchemaRef;
 
 /// A value, with or without a schema beside it (see [`Datum`]).
@@ -109,20 +110,28 @@ impl Struct {
 pub struct Json(ByteString);
 
 impl Json {
-    /// Validates `text` in one scan.
+    /// Validates `text` in one scan and takes the first document in it; see [`crate::json`] for what
+    /// counts as JSON.
     ///
     /// # Errors
-    /// If `text` is not exactly one JSON object or array, or not UTF-8.
+    /// If that is no object or array, or malformed, or not UTF-8.
     pub fn new(text: Bytes) -> Result<Self> {
         let text = ByteString::try_from(text)
             .map_err(|e| Error::data("the JSON text is not valid UTF-8").with_source(e))?;
-        match text.trim_ascii_start().as_bytes().first() {
-            Some(b'{' | b'[') => {}
-            _ => return Err(Error::data("not a JSON object or array")),
+        let document = json::Document::scan(&text)
+            .map_err(|e| Error::data(format!("malformed JSON: {e}")).with_source(e))?;
+        document
+            .and_then(|document| Self::of(&text, &document))
+            .ok_or_else(|| Error::data("not a JSON object or array"))
+    }
+
+    /// The `document` that was found in `text`, if it is an object or an array.
+    #[must_use]
+    pub fn of(text: &ByteString, document: &json::Document) -> Option<Self> {
+        match text.as_bytes().get(document.place().start) {
+            Some(b'{' | b'[') => Some(Self(document.strict(text))),
+            _ => None,
         }
-        serde_json::from_str::<serde::de::IgnoredAny>(&text)
-            .map_err(|e| Error::data(format!("malformed JSON: {e}")))?;
-        Ok(Self(text))
     }
 
     /// The text.
@@ -137,11 +146,58 @@ impl Json {
         self.0.as_bytes()
     }
 
+    /// Whether it is an object.
+    #[must_use]
+    pub fn is_object(&self) -> bool {
+        self.0.starts_with('{')
+    }
+
+    /// The member called `name`, found without building the others; an object or array stays text.
+    /// Of several members of this name the last counts.
+    #[must_use]
+    pub fn member(&self, name: &str) -> Option<Value> {
+        let value = json::member(&self.0, name)?;
+        Some(Self::value(&self.0.slice_ref(value)))
+    }
+
     /// The value tree: objects become [`Value::Map`] with text keys in the text's order, integers
     /// [`Value::Int64`], other numbers [`Value::Float64`].
     #[must_use]
     pub fn decode(&self) -> Value {
-        serde_json::from_str::<serde_json::Value>(&self.0).map_or(Value::Null, Value::from)
+        json::Node::of(&self.0).into()
+    }
+
+    /// The value of a validated document: a container stays text.
+    #[must_use]
+    pub(crate) fn value(document: &ByteString) -> Value {
+        match document.as_bytes().first() {
+            Some(b'{' | b'[') => Value::Json(Self(document.clone())),
+            _ => json::Node::of(document).into(),
+        }
+    }
+}
+
+impl From<json::Node> for Value {
+    fn from(node: json::Node) -> Self {
+        use json::Node;
+        match node {
+            Node::Null => Self::Null,
+            Node::Boolean(b) => Self::Boolean(b),
+            Node::Number(text) => number(&text),
+            Node::String(text) => Self::String(text),
+            Node::Array(items) => Self::Array(items.into_iter().map(Self::from).collect()),
+            Node::Object(members) => Self::Map(
+                members.into_iter().map(|(k, v)| (Self::String(k), Self::from(v))).collect(),
+            ),
+        }
+    }
+}
+
+/// A JSON number: an integer if it is written as one and fits.
+fn number(text: &str) -> Value {
+    match text.parse() {
+        Ok(integer) => Value::Int64(integer),
+        Err(_) => Value::Float64(text.parse().unwrap_or(f64::NAN)),
     }
 }
 
@@ -150,10 +206,7 @@ impl From<serde_json::Value> for Value {
         match json {
             serde_json::Value::Null => Self::Null,
             serde_json::Value::Bool(b) => Self::Boolean(b),
-            serde_json::Value::Number(n) => match n.as_i64() {
-                Some(i) => Self::Int64(i),
-                None => Self::Float64(n.as_f64().unwrap_or(f64::NAN)),
-            },
+            serde_json::Value::Number(n) => number(&n.to_string()),
             serde_json::Value::String(s) => Self::String(s.into()),
             serde_json::Value::Array(items) => {
                 Self::Array(items.into_iter().map(Self::from).collect())
@@ -202,7 +255,7 @@ impl Value {
             Self::Map(entries) => {
                 entries.iter().find(|(k, _)| k.as_str() == Some(name)).map(|(_, v)| v.clone())
             }
-            Self::Json(json) => member_of_json(json.as_str(), name),
+            Self::Json(json) => json.member(name),
             _ => None,
         }
     }
@@ -214,40 +267,6 @@ impl Value {
         let first = self.member(names.next()?)?;
         names.try_fold(first, |value, name| value.member(name))
     }
-}
-
-/// Looks one member up without building the tree around it.
-fn member_of_json(text: &str, name: &str) -> Option<Value> {
-    struct Find<'n>(&'n str);
-    impl<'de> serde::de::Visitor<'de> for Find<'_> {
-        type Value = Option<serde_json::Value>;
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("an object")
-        }
-        fn visit_map<A: serde::de::MapAccess<'de>>(
-            self,
-            mut map: A,
-        ) -> std::result::Result<Self::Value, A::Error> {
-            let mut found = None;
-            while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-                if key == self.0 {
-                    found = Some(map.next_value()?);
-                } else {
-                    map.next_value::<serde::de::IgnoredAny>()?;
-                }
-            }
-            Ok(found)
-        }
-        fn visit_seq<A: serde::de::SeqAccess<'de>>(
-            self,
-            mut seq: A,
-        ) -> std::result::Result<Self::Value, A::Error> {
-            while seq.next_element::<serde::de::IgnoredAny>()?.is_some() {}
-            Ok(None)
-        }
-    }
-    let mut de = serde_json::Deserializer::from_str(text);
-    serde::de::Deserializer::deserialize_any(&mut de, Find(name)).ok().flatten().map(Value::from)
 }
 
 /// A value and what is known of its schema: what Connect calls `SchemaAndValue`.
@@ -296,7 +315,7 @@ mod tests {
     #[test]
     fn json_is_one_well_formed_document() {
         assert!(json(r#" {"a": [1, {"b": null}]} "#).is_ok());
-        for bad in ["", "  ", "1", "{", "{}{}", "[1,]", "{\"a\":}", "nope"] {
+        for bad in ["", "  ", "1", "{", "[1,]", "{\"a\":}", "nope"] {
             assert!(json(bad).is_err(), "{bad}");
         }
         assert!(Json::new(Bytes::from_static(b"[\"\xff\"]")).is_err());
@@ -304,15 +323,16 @@ mod tests {
 
     #[test]
     fn members_are_found_in_every_form() {
-        let text = json(r#"{"a":{"b":[1,2]},"n":7,"f":1.5,"big":18446744073709551615}"#).unwrap();
+        let text = json(r#"{"a":{"b":"x","l":[1]},"n":7,"f":1.5,"big":18446744073709551615}"#);
+        let text = text.unwrap();
         for value in [Value::Json(text.clone()), text.decode()] {
             assert_eq!(value.member("n"), Some(Value::Int64(7)));
-            assert_eq!(
-                value.at_path("a.b"),
-                Some(Value::Array(vec![Value::Int64(1), Value::Int64(2)]))
-            );
+            assert_eq!(value.at_path("a.b"), Some(Value::String("x".into())));
             assert_eq!(value.at_path("a.c"), None);
             assert_eq!(value.member("f"), Some(Value::Float64(1.5)));
+            assert_eq!(value.member("big"), Some(Value::Float64(18_446_744_073_709_551_615.0)));
         }
+        let list = text.member("a").and_then(|a| a.member("l"));
+        assert!(matches!(list, Some(Value::Json(list)) if list.as_str() == "[1]"));
     }
 }
