@@ -6,4 +6,13 @@
 //! Deliberately absent: sockets, files, rdkafka, HTTP.
 
 pub mod budget;
+pub mod chain;
+pub mod dead_letters;
+pub mod metrics;
+pub mod offsets;
 pub mod ports;
+pub mod settings;
+pub mod sink;
+pub mod source;
+pub mod task;
+pub mod topics;

@@ -1,0 +1,254 @@
+//! Stored source offsets and connectors' small states.
+//!
+//! Duty: the offset topic as a map from (connector, partition) to offset. The store follows the topic
+//! from its beginning; what this worker writes is in the map once the broker holds it, so a task that
+//! starts after another's last write sees that write.
+//!
+//! Invariants: a partition keeps the bytes of the key that it was first seen under, so that Kafka
+//! Connect finds its own key again; small states (sinks keep some) live under the connector's name with
+//! the marker [`STATE_MARK`] and never show as source offsets.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+use tokio::sync::watch;
+use towpath_formats::offset_topic::{OffsetKey, OffsetRecord, SourceOffset as StoredOffset};
+use towpath_sdk::offset::{OffsetMap, SourceOffset, SourcePartition, StoredOffsets};
+
+use crate::ports::{
+    CompactedTable, Entry, OutRecord, PortError, PortErrorKind, PortResult, TableEvent,
+};
+
+/// The member of a partition map that marks a small state.
+pub const STATE_MARK: &str = "towpath.state";
+
+/// Offsets by connector.
+pub struct OffsetStore {
+    table: Arc<dyn CompactedTable>,
+    known: RwLock<Known>,
+    health: watch::Sender<Health>,
+}
+
+/// Whether the store can be trusted to be up to date.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Health {
+    Reading,
+    Ready,
+}
+
+type Known = BTreeMap<Arc<str>, BTreeMap<String, Kept>>;
+
+#[derive(Debug, Clone)]
+struct Kept {
+    key: OffsetKey,
+    offset: OffsetMap,
+}
+
+impl OffsetStore {
+    /// A store over `table`; call [`OffsetStore::run`] to fill it.
+    #[must_use]
+    pub fn new(table: Arc<dyn CompactedTable>) -> Self {
+        Self { table, known: RwLock::default(), health: watch::Sender::new(Health::Reading) }
+    }
+
+    /// Follows the topic until the table ends.
+    ///
+    /// # Errors
+    /// If it can't be followed at all.
+    pub async fn run(&self) -> PortResult<()> {
+        let mut events = self.table.follow().await?;
+        while let Some(event) = events.recv().await {
+            match event {
+                TableEvent::Entries(entries) => self.apply(&entries),
+                TableEvent::CaughtUp => {
+                    self.health.send_replace(Health::Ready);
+                }
+                TableEvent::Trouble(Some(error)) => {
+                    tracing::warn!(%error, topic = self.table.topic(), "reading offsets fails");
+                }
+                TableEvent::Trouble(None) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Resolves when the topic was read to the end that it had at the start.
+    pub async fn ready(&self) {
+        let mut health = self.health.subscribe();
+        if health.wait_for(|h| *h == Health::Ready).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Reads the topic anew to its end as it is now, for when the outcome of a write is unknown.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub async fn read_back(&self, connector: &str) -> PortResult<StoredOffsets> {
+        let mut events = self.table.follow().await?;
+        let mut known = Known::new();
+        while let Some(event) = events.recv().await {
+            match event {
+                TableEvent::Entries(entries) => apply_to(&mut known, &entries),
+                TableEvent::CaughtUp => {
+                    let fresh = known.remove(connector).unwrap_or_default();
+                    self.known.write().insert(connector.into(), fresh);
+                    return Ok(self.source_offsets(connector));
+                }
+                TableEvent::Trouble(Some(error)) => return Err(error),
+                TableEvent::Trouble(None) => {}
+            }
+        }
+        Err(PortError::new(PortErrorKind::Unreachable, "the offset topic ended before its end"))
+    }
+
+    /// The source offsets of `connector`, in a stable order.
+    #[must_use]
+    pub fn source_offsets(&self, connector: &str) -> StoredOffsets {
+        let known = self.known.read();
+        let offsets =
+            known.get(connector).into_iter().flat_map(BTreeMap::values).filter_map(|kept| {
+                let partition = OffsetMap::from_json(kept.key.partition().clone()).ok()?;
+                let partition = SourcePartition(Arc::new(partition));
+                (partition.get(STATE_MARK).is_none()).then(|| (partition, kept.offset.clone()))
+            });
+        StoredOffsets::new(offsets.collect())
+    }
+
+    /// The small state of `connector` under `key`.
+    #[must_use]
+    pub fn load(&self, connector: &str, key: &SourcePartition) -> Option<OffsetMap> {
+        let wanted = OffsetKey::new(connector, marked(key));
+        let known = self.known.read();
+        known.get(connector)?.get(wanted.canonical_partition()).map(|kept| kept.offset.clone())
+    }
+
+    /// Stores small states of `connector`.
+    ///
+    /// # Errors
+    /// As [`CompactedTable::put`].
+    pub async fn store(
+        &self,
+        connector: &str,
+        states: Vec<(SourcePartition, Option<OffsetMap>)>,
+    ) -> PortResult<()> {
+        let records = states.into_iter().map(|(key, value)| OffsetRecord {
+            key: OffsetKey::new(connector, marked(&key)),
+            offset: value.map(|map| StoredOffset::new(map.as_json())),
+        });
+        self.put(records.collect()).await
+    }
+
+    /// Stores source offsets of `connector`; `None` forgets a partition.
+    ///
+    /// # Errors
+    /// As [`CompactedTable::put`].
+    pub async fn commit(
+        &self,
+        connector: &str,
+        offsets: &[(SourcePartition, Option<SourceOffset>)],
+    ) -> PortResult<()> {
+        self.put(self.records_for(connector, offsets)).await
+    }
+
+    /// The records that [`OffsetStore::commit`] would write, for a transaction. Call
+    /// [`OffsetStore::wrote`] once they are committed.
+    #[must_use]
+    pub fn transaction_records(
+        &self,
+        connector: &str,
+        offsets: &[(SourcePartition, Option<SourceOffset>)],
+    ) -> Vec<OutRecord> {
+        let topic: Arc<str> = self.table.topic().into();
+        let records = self.records_for(connector, offsets);
+        let out = records.iter().map(OffsetRecord::to_key_value).map(|(key, value)| OutRecord {
+            topic: Arc::clone(&topic),
+            partition: None,
+            key: Some(key.into()),
+            value: value.map(Bytes::from),
+            timestamp: None,
+            headers: Vec::new(),
+        });
+        out.collect()
+    }
+
+    /// A transaction with these offsets of `connector` was committed.
+    pub fn wrote(&self, connector: &str, offsets: &[(SourcePartition, Option<SourceOffset>)]) {
+        let records = self.records_for(connector, offsets);
+        self.keep(&records);
+    }
+
+    fn records_for(
+        &self,
+        connector: &str,
+        offsets: &[(SourcePartition, Option<SourceOffset>)],
+    ) -> Vec<OffsetRecord> {
+        let known = self.known.read();
+        let kept = known.get(connector);
+        let records = offsets.iter().map(|(partition, offset)| {
+            let fresh = OffsetKey::new(connector, partition.as_json().clone());
+            let key = kept
+                .and_then(|kept| kept.get(fresh.canonical_partition()))
+                .map_or(fresh, |kept| kept.key.clone());
+            OffsetRecord {
+                key,
+                offset: offset.as_ref().map(|map| StoredOffset::new(map.as_json())),
+            }
+        });
+        records.collect()
+    }
+
+    async fn put(&self, records: Vec<OffsetRecord>) -> PortResult<()> {
+        let entries = records
+            .iter()
+            .map(OffsetRecord::to_key_value)
+            .map(|(key, value)| Entry { key: key.into(), value: value.map(Bytes::from) });
+        self.table.put(entries.collect()).await?;
+        self.keep(&records);
+        Ok(())
+    }
+
+    fn apply(&self, entries: &[Entry]) {
+        apply_to(&mut self.known.write(), entries);
+    }
+
+    fn keep(&self, records: &[OffsetRecord]) {
+        let mut known = self.known.write();
+        for record in records {
+            keep_in(&mut known, record);
+        }
+    }
+}
+
+fn apply_to(known: &mut Known, entries: &[Entry]) {
+    for entry in entries {
+        match OffsetRecord::parse(&entry.key, entry.value.as_deref()) {
+            Ok(record) => keep_in(known, &record),
+            Err(error) => tracing::warn!(%error, "skipped a record of the offset topic"),
+        }
+    }
+}
+
+fn keep_in(known: &mut Known, record: &OffsetRecord) {
+    let partitions = known.entry(record.key.connector().into()).or_default();
+    let canonical = record.key.canonical_partition();
+    let offset = record.offset.as_ref().and_then(|o| OffsetMap::from_json(o.members()).ok());
+    match offset {
+        Some(offset) => {
+            let kept = Kept { key: record.key.clone(), offset };
+            partitions.insert(canonical.to_owned(), kept);
+        }
+        None => {
+            partitions.remove(canonical);
+        }
+    }
+}
+
+fn marked(key: &SourcePartition) -> serde_json::Map<String, serde_json::Value> {
+    let mut map = serde_json::Map::new();
+    map.insert(STATE_MARK.to_owned(), serde_json::Value::Bool(true));
+    map.extend(key.as_json().iter().map(|(k, v)| (k.clone(), v.clone())));
+    map
+}

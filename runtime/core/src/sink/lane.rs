@@ -1,0 +1,201 @@
+//! One partition's lane: decode, write, wake, drain.
+//!
+//! Duty: run a [`DynSinkLane`] in a task of its own, fed by a queue whose bytes are bounded by the
+//! consumer's budget, and collect its reports where the driver finds them. A record that fails to
+//! decode is reported here, before the lane sees the batch, so a lane's `durable` can't pass it
+//! unnoticed.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use towpath_formats::dlq::Stage;
+use towpath_sdk::clock::Clock;
+use towpath_sdk::context::Backoff;
+use towpath_sdk::error::{Action, Error, Result};
+use towpath_sdk::plugin::erased::DynSinkLane;
+use towpath_sdk::record::{Origin, RawBatch, SinkRecord, TopicPartition};
+use towpath_sdk::sink::{ProgressSink, SinkBatch};
+
+use super::ledger::Ticket;
+use crate::chain::{Chain, Fault};
+use crate::metrics::TaskMetrics;
+use crate::settings::Tolerance;
+
+/// A record that failed, with all that its dead letter needs.
+#[derive(Debug)]
+pub(super) struct Reject {
+    pub(super) origin: Origin,
+    pub(super) fault: Fault,
+}
+
+/// What a lane reported since it was last asked.
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    pub(super) durable: Option<i64>,
+    pub(super) rejects: Vec<Reject>,
+}
+
+/// The shared end of a lane: the queue in, the reports out.
+pub(super) struct LaneCell {
+    pub(super) partition: TopicPartition,
+    pub(super) ticket: Ticket,
+    queue: Mutex<VecDeque<RawBatch>>,
+    arrived: Notify,
+    draining: AtomicBool,
+    reports: Mutex<Reports>,
+    /// Wakes the driver.
+    reported: Arc<Notify>,
+    put_class: Arc<str>,
+}
+
+impl LaneCell {
+    pub(super) fn new(
+        partition: TopicPartition,
+        ticket: Ticket,
+        reported: Arc<Notify>,
+        put_class: Arc<str>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            partition,
+            ticket,
+            queue: Mutex::default(),
+            arrived: Notify::new(),
+            draining: AtomicBool::new(false),
+            reports: Mutex::default(),
+            reported,
+            put_class,
+        })
+    }
+
+    /// Hands the lane a batch. Its bytes are charged already.
+    pub(super) fn push(&self, batch: RawBatch) {
+        self.queue.lock().push_back(batch);
+        self.arrived.notify_one();
+    }
+
+    /// Tells the lane to finish the batch in hand, drain and end; queued batches are dropped.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        self.queue.lock().clear();
+        self.arrived.notify_one();
+    }
+
+    /// Takes what was reported.
+    pub(super) fn take_reports(&self) -> Reports {
+        std::mem::take(&mut *self.reports.lock())
+    }
+
+    fn report_fault(&self, origin: Origin, fault: Fault) {
+        self.reports.lock().rejects.push(Reject { origin, fault });
+        self.reported.notify_one();
+    }
+
+    fn next(&self) -> Option<RawBatch> {
+        self.queue.lock().pop_front()
+    }
+}
+
+impl ProgressSink for LaneCell {
+    fn durable(&self, end: i64) {
+        let mut reports = self.reports.lock();
+        if reports.durable.is_none_or(|before| before < end) {
+            reports.durable = Some(end);
+            drop(reports);
+            self.reported.notify_one();
+        }
+    }
+
+    fn reject(&self, record: SinkRecord, error: Error) {
+        let origin = record.origin().clone();
+        self.report_fault(origin, Fault::new(Stage::TaskPut, Arc::clone(&self.put_class), error));
+    }
+}
+
+/// What a lane needs to run.
+pub(super) struct LaneRun {
+    pub(super) cell: Arc<LaneCell>,
+    pub(super) chain: Arc<Chain>,
+    pub(super) tolerance: Arc<Tolerance>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: TaskMetrics,
+}
+
+impl LaneRun {
+    /// Runs `lane` until it is drained or fails.
+    pub(super) async fn run(self, mut lane: Box<dyn DynSinkLane>) -> Result<()> {
+        loop {
+            if self.cell.draining.load(Ordering::Acquire) {
+                return lane.drain().await;
+            }
+            if lane.wake_at().is_some_and(|at| at <= self.clock.now()) {
+                lane.wake().await?;
+            }
+            if let Some(raw) = self.cell.next() {
+                let batch = self.decode(raw).await;
+                let started = Instant::now();
+                lane.write(batch).await?;
+                self.metrics.write_seconds.observe(started.elapsed().as_secs_f64());
+                continue;
+            }
+            match lane.wake_at() {
+                None => self.cell.arrived.notified().await,
+                Some(at) => {
+                    let delay = at.since(self.clock.now());
+                    tokio::select! {
+                        biased;
+                        () = self.cell.arrived.notified() => {}
+                        () = tokio::time::sleep(delay) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn decode(&self, raw: RawBatch) -> SinkBatch {
+        let raw = Arc::new(raw);
+        let mut records = Vec::with_capacity(raw.rows.len());
+        for row in 0..raw.rows.len() {
+            let Some(origin) = Origin::new(&raw, row) else { continue };
+            match self.chain.decode(&origin) {
+                Ok(Some(record)) => records.push(record),
+                Ok(None) => {}
+                Err(fault) if fault.error.action() == Action::Retry => {
+                    match self.retry(&origin, fault).await {
+                        Ok(record) => records.extend(record),
+                        Err(fault) => self.cell.report_fault(origin, fault),
+                    }
+                }
+                Err(fault) => self.cell.report_fault(origin, fault),
+            }
+        }
+        SinkBatch { records, end: raw.end }
+    }
+
+    /// Tries a stage that may heal again, as `errors.retry.*` say.
+    async fn retry(
+        &self,
+        origin: &Origin,
+        mut fault: Fault,
+    ) -> std::result::Result<Option<SinkRecord>, Fault> {
+        let started = Instant::now();
+        let mut backoff = Backoff::default();
+        loop {
+            let delay = backoff.next(fault.error.retry_after()).min(self.tolerance.retry_delay_max);
+            let timeout = self.tolerance.retry_timeout.unwrap_or(Duration::MAX);
+            if started.elapsed().checked_add(delay).is_none_or(|spent| spent > timeout) {
+                return Err(fault);
+            }
+            tokio::time::sleep(delay).await;
+            match self.chain.decode(origin) {
+                Ok(record) => return Ok(record),
+                Err(again) if again.error.action() == Action::Retry => fault = again,
+                Err(again) => return Err(again),
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What becomes of rejected records.
+//!
+//! Duty: apply `errors.tolerance` to what lanes rejected: to the dead letter queue and settle on its
+//! ack, skip and settle at once, or fail the task. Letters in flight are bounded; beyond the bound the
+//! driver stops dispatching.
+
+use std::sync::Arc;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use towpath_sdk::record::TopicPartition;
+use towpath_sdk::{Error, ErrorKind};
+
+use super::lane::Reject;
+use super::ledger::{Ledger, Ticket};
+use crate::dead_letters::{DeadLetters, JavaLike};
+use crate::metrics::TaskMetrics;
+use crate::settings::Tolerance;
+use crate::task::TaskId;
+
+/// Bytes of letters in flight at which dispatching stops.
+const LETTERS_MAX_BYTES: usize = 8 << 20;
+
+type Settled = (TopicPartition, Ticket, Vec<i64>, usize, Result<(), Error>);
+type Writing = futures::future::BoxFuture<'static, Settled>;
+
+/// The rejects of one task.
+pub(super) struct Rejects {
+    id: TaskId,
+    tolerance: Arc<Tolerance>,
+    dead_letters: Option<DeadLetters>,
+    metrics: TaskMetrics,
+    writing: FuturesUnordered<Writing>,
+    bytes: usize,
+}
+
+impl Rejects {
+    pub(super) fn new(
+        id: TaskId,
+        tolerance: Arc<Tolerance>,
+        dead_letters: Option<DeadLetters>,
+        metrics: TaskMetrics,
+    ) -> Self {
+        Self { id, tolerance, dead_letters, metrics, writing: FuturesUnordered::new(), bytes: 0 }
+    }
+
+    /// Whether so much is in flight that no more records should be handed out.
+    pub(super) fn full(&self) -> bool {
+        self.bytes >= LETTERS_MAX_BYTES
+    }
+
+    /// Whether anything is in flight.
+    pub(super) fn is_idle(&self) -> bool {
+        self.writing.is_empty()
+    }
+
+    /// Takes what the lane `ticket` of `partition` rejected.
+    ///
+    /// # Errors
+    /// If the tolerance says that the task must stop.
+    pub(super) fn take(
+        &mut self,
+        ledger: &mut Ledger,
+        partition: &TopicPartition,
+        ticket: Ticket,
+        rejects: Vec<Reject>,
+    ) -> Result<(), Error> {
+        let mut letters = Vec::new();
+        let mut offsets = Vec::new();
+        for Reject { origin, fault } in rejects {
+            let offset = origin.row().offset;
+            if !ledger.rejected(partition, ticket, offset) {
+                continue;
+            }
+            self.metrics.failures.inc();
+            self.log(partition, offset, &origin, &fault);
+            if !self.tolerance.all {
+                let text = format!(
+                    "{} failed for the record at {partition} offset {offset} and \
+                     errors.tolerance=none stops the task",
+                    fault.stage.name()
+                );
+                return Err(Error::new(ErrorKind::Data, text).with_source(fault.error));
+            }
+            match &self.dead_letters {
+                Some(queue) => {
+                    letters.push(queue.letter(&origin, &fault));
+                    offsets.push(offset);
+                }
+                None => {
+                    self.metrics.skipped.inc();
+                    ledger.settled(partition, ticket, offset);
+                }
+            }
+        }
+        if let Some(queue) = self.dead_letters.as_ref().filter(|_| !letters.is_empty()) {
+            let bytes = letters.iter().map(crate::ports::OutRecord::size).sum();
+            let write = queue.write(letters);
+            let partition = partition.clone();
+            self.bytes += bytes;
+            self.writing.push(Box::pin(async move {
+                let outcome = write.await.map_err(Error::from);
+                (partition, ticket, offsets, bytes, outcome)
+            }));
+        }
+        Ok(())
+    }
+
+    /// Resolves when a write has ended and its records are settled; pending while nothing is in flight.
+    ///
+    /// # Errors
+    /// If the queue can't take a letter: the task must stop, the record is in neither place.
+    pub(super) async fn settle(&mut self, ledger: &mut Ledger) -> Result<(), Error> {
+        let Some((partition, ticket, offsets, bytes, outcome)) = self.writing.next().await else {
+            return std::future::pending().await;
+        };
+        self.bytes -= bytes;
+        if let Err(error) = outcome {
+            self.metrics.dead_letter_failures.inc();
+            return Err(error);
+        }
+        self.metrics.dead_letters.inc_by(offsets.len() as u64);
+        for offset in offsets {
+            ledger.settled(&partition, ticket, offset);
+        }
+        Ok(())
+    }
+
+    fn log(
+        &self,
+        partition: &TopicPartition,
+        offset: i64,
+        origin: &towpath_sdk::record::Origin,
+        fault: &crate::chain::Fault,
+    ) {
+        if !self.tolerance.log {
+            return;
+        }
+        let error = JavaLike::of(&fault.error);
+        let (stage, class) = (fault.stage.name(), &*fault.class);
+        if self.tolerance.log_messages {
+            let text = |bytes: Option<bytes::Bytes>| {
+                bytes.map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
+            };
+            tracing::error!(
+                task = %self.id, %partition, offset, stage, class, error = error.trace,
+                key = text(origin.key()), value = text(origin.value()), "a record failed"
+            );
+        } else {
+            tracing::error!(
+                task = %self.id, %partition, offset, stage, class, error = error.trace,
+                "a record failed"
+            );
+        }
+    }
+}

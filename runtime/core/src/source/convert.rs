@@ -1,0 +1,181 @@
+//! A polled batch becomes bytes.
+//!
+//! Duty: run the chain over a batch on a thread of the data plane, with retries of stages that may
+//! heal, and apply `errors.tolerance` to records that fail.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
+use towpath_sdk::context::Backoff;
+use towpath_sdk::error::{Action, Error, ErrorKind, Result};
+use towpath_sdk::java_text::java_text;
+use towpath_sdk::record::Record;
+use towpath_sdk::source::{Mark, SourceBatch};
+use towpath_sdk::value::{Datum, Value};
+
+use crate::chain::{Chain, Failed, Fault};
+use crate::dead_letters::{DeadLetters, JavaLike};
+use crate::metrics::TaskMetrics;
+use crate::ports::{OutRecord, PortErrorKind, ProduceFailure};
+use crate::settings::Tolerance;
+use crate::task::TaskId;
+
+/// What converting needs.
+#[derive(Clone)]
+pub(super) struct Converter {
+    pub(super) id: TaskId,
+    pub(super) chain: Arc<Chain>,
+    pub(super) tolerance: Arc<Tolerance>,
+    pub(super) dead_letters: Option<Arc<DeadLetters>>,
+    pub(super) metrics: TaskMetrics,
+    /// The class name of the source task, for faults in producing.
+    pub(super) class: Arc<str>,
+}
+
+/// A batch as bytes.
+#[derive(Debug, Default)]
+pub(super) struct Converted {
+    pub(super) records: Vec<OutRecord>,
+    /// Records that failed, as dead letters.
+    pub(super) letters: Vec<OutRecord>,
+    pub(super) marks: Vec<Mark>,
+    pub(super) bytes: usize,
+}
+
+impl Converter {
+    /// Converts `batch`, keeping its order.
+    ///
+    /// # Errors
+    /// If a record fails and the tolerance says that the task must stop.
+    pub(super) async fn convert(&self, batch: SourceBatch) -> Result<Converted> {
+        let mut scratch = BytesMut::new();
+        let mut converted = Converted {
+            records: Vec::with_capacity(batch.records.len()),
+            letters: Vec::new(),
+            marks: batch.marks,
+            bytes: 0,
+        };
+        for record in batch.records {
+            match self.encode(record, &mut scratch).await {
+                Ok(Some(out)) => {
+                    converted.bytes += out.size();
+                    converted.records.push(out);
+                }
+                Ok(None) => {}
+                Err(failed) => {
+                    let letter = self.reject(&failed.fault, || as_text(&failed.record))?;
+                    converted.letters.extend(letter);
+                }
+            }
+        }
+        self.metrics.records.inc_by(converted.records.len() as u64);
+        self.metrics.bytes.inc_by(converted.bytes as u64);
+        self.metrics.batches.inc();
+        Ok(converted)
+    }
+
+    /// What becomes of records that the broker refused.
+    ///
+    /// # Errors
+    /// If a failure concerns more than its record, or the tolerance says that the task must stop.
+    pub(super) fn refused(
+        &self,
+        records: &[OutRecord],
+        failures: Vec<ProduceFailure>,
+    ) -> Result<Vec<OutRecord>> {
+        let mut letters = Vec::new();
+        for failure in failures {
+            if !matches!(failure.error.kind, PortErrorKind::TooLarge | PortErrorKind::Invalid) {
+                return Err(Error::from(failure.error).context("produce"));
+            }
+            let Some(record) = records.get(failure.index) else { continue };
+            let error = Error::new(ErrorKind::TooLarge, failure.error.text);
+            let fault = Fault::new(
+                towpath_formats::dlq::Stage::KafkaProduce,
+                Arc::clone(&self.class),
+                error,
+            );
+            letters.extend(self.reject(&fault, || record.clone())?);
+        }
+        Ok(letters)
+    }
+
+    fn reject(
+        &self,
+        fault: &Fault,
+        record: impl FnOnce() -> OutRecord,
+    ) -> Result<Option<OutRecord>> {
+        self.metrics.failures.inc();
+        let stage = fault.stage.name();
+        if self.tolerance.log {
+            let error = JavaLike::of(&fault.error).trace;
+            tracing::error!(task = %self.id, stage, class = &*fault.class, error, "a record failed");
+        }
+        if !self.tolerance.all {
+            let text =
+                format!("{stage} failed for a record and errors.tolerance=none stops the task");
+            let text = format!("{text}: {}", fault.error.chain());
+            return Err(Error::new(ErrorKind::Data, text));
+        }
+        match &self.dead_letters {
+            Some(queue) => Ok(Some(queue.source_letter(record(), fault))),
+            None => {
+                self.metrics.skipped.inc();
+                Ok(None)
+            }
+        }
+    }
+
+    async fn encode(
+        &self,
+        record: Record,
+        scratch: &mut BytesMut,
+    ) -> std::result::Result<Option<OutRecord>, Box<Failed>> {
+        let started = Instant::now();
+        let mut backoff = Backoff::default();
+        let (mut record, mut done) = (record, 0);
+        loop {
+            let failed = match self.chain.encode(record, done, scratch) {
+                Ok(out) => return Ok(out),
+                Err(failed) => failed,
+            };
+            let error = &failed.fault.error;
+            if error.action() != Action::Retry {
+                return Err(failed);
+            }
+            let delay = backoff.next(error.retry_after()).min(self.tolerance.retry_delay_max);
+            let timeout = self.tolerance.retry_timeout.unwrap_or(Duration::MAX);
+            if started.elapsed().checked_add(delay).is_none_or(|spent| spent > timeout) {
+                return Err(failed);
+            }
+            tokio::time::sleep(delay).await;
+            Failed { record, done, .. } = *failed;
+        }
+    }
+}
+
+/// The bytes of a record that could not be converted, as far as they can be made: text and bytes as
+/// they are, everything else as Java would print it.
+fn as_text(record: &Record) -> OutRecord {
+    let bytes = |datum: &Datum| match &datum.value {
+        Value::Null => None,
+        Value::Bytes(bytes) => Some(bytes.clone()),
+        Value::String(text) => Some(text.as_bytes().clone()),
+        Value::Json(json) => Some(json.bytes().clone()),
+        _ => Some(Bytes::from(java_text(datum).into_owned())),
+    };
+    OutRecord {
+        topic: Arc::clone(&record.topic),
+        partition: record.partition,
+        key: bytes(&record.key),
+        value: bytes(&record.value),
+        timestamp: record.timestamp,
+        headers: record
+            .headers
+            .iter()
+            .map(|header| (header.key.to_string(), bytes(&header.value)))
+            .collect(),
+    }
+}

@@ -1,0 +1,76 @@
+//! The engine's end of the connectors' contexts.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use towpath_sdk::Result;
+use towpath_sdk::clock::Clock;
+use towpath_sdk::context::{Host, Waiting};
+use towpath_sdk::guarantee::Guarantee;
+use towpath_sdk::offset::{OffsetMap, SourcePartition};
+
+use super::TaskId;
+use super::status::StatusCell;
+use crate::metrics::TaskMetrics;
+use crate::offsets::OffsetStore;
+use crate::topics::TopicNotes;
+
+/// Serves one task's contexts.
+pub struct TaskHost {
+    /// Whose.
+    pub id: TaskId,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Its condition.
+    pub status: StatusCell,
+    /// Its instruments.
+    pub metrics: TaskMetrics,
+    /// Where small states live, under the connector's name.
+    pub offsets: Arc<OffsetStore>,
+    /// The topics it uses.
+    pub topics: Arc<TopicNotes>,
+}
+
+impl Host for TaskHost {
+    fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
+    fn waiting(&self, waiting: Option<Waiting>) {
+        match waiting {
+            Some(Waiting { reason, next_try }) => {
+                self.status.waiting(reason, self.clock.now(), next_try);
+            }
+            None => self.status.resumed(),
+        }
+    }
+
+    fn load_state(&self, key: OffsetMap) -> BoxFuture<'static, Result<Option<OffsetMap>>> {
+        let store = Arc::clone(&self.offsets);
+        let connector = Arc::clone(&self.id.connector);
+        async move { Ok(store.load(&connector, &SourcePartition(Arc::new(key)))) }.boxed()
+    }
+
+    fn store_state(
+        &self,
+        key: OffsetMap,
+        value: Option<OffsetMap>,
+    ) -> BoxFuture<'static, Result<()>> {
+        let store = Arc::clone(&self.offsets);
+        let connector = Arc::clone(&self.id.connector);
+        async move {
+            let entry = vec![(SourcePartition(Arc::new(key)), value)];
+            store.store(&connector, entry).await.map_err(Into::into)
+        }
+        .boxed()
+    }
+
+    fn count(&self, name: &'static str, n: u64) {
+        self.metrics.event(name, n);
+    }
+
+    fn guarantee(&self, guarantee: Guarantee) {
+        self.status.guarantee(guarantee);
+    }
+}
