@@ -1,0 +1,8 @@
+//! The connectors as the engine sees them: through the registry, on real files.
+
+#[cfg(test)]
+mod host;
+#[cfg(test)]
+mod stream_sink;
+#[cfg(test)]
+mod stream_source;
