@@ -6,11 +6,14 @@
 //! Deliberately absent: sockets, files, rdkafka, HTTP.
 
 pub mod budget;
+pub mod build;
 pub mod chain;
 pub mod dead_letters;
+pub mod framework;
 pub mod metrics;
 pub mod offsets;
 pub mod ports;
+pub mod secrets;
 pub mod settings;
 pub mod sink;
 pub mod source;
