@@ -10,6 +10,7 @@ pub mod build;
 pub mod chain;
 pub mod dead_letters;
 pub mod framework;
+pub mod herder;
 pub mod metrics;
 pub mod offsets;
 pub mod ports;
