@@ -172,6 +172,7 @@ pub struct SourceKeys {
     pub dead_letters: DeadLetterKeys,
 }
 
+#[expect(clippy::ptr_arg, reason = "the derive passes the field")]
 fn name_is_sound(name: &String) -> Result<(), String> {
     if name.trim().is_empty() {
         return Err("String may not be empty".to_owned());
