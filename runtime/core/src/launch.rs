@@ -96,11 +96,14 @@ impl Engine {
     pub fn field_errors(&self, properties: &Properties) -> FieldErrors {
         let resolved = match self.0.resolver.resolve(properties) {
             Ok(resolved) => resolved,
-            Err(error) => return FieldErrors(vec![FieldError::other("config.providers", error.to_string())]),
+            Err(error) => {
+                return FieldErrors(vec![FieldError::other("config.providers", error.to_string())]);
+            }
         };
         let mut errors = self.errors_of(&resolved);
         for error in &mut errors.0 {
-            if let Some(raw) = properties.get(error.key()).filter(|raw| self.0.resolver.refers(raw)) {
+            if let Some(raw) = properties.get(error.key()).filter(|raw| self.0.resolver.refers(raw))
+            {
                 *error = FieldError::invalid(error.key(), Some(raw), error.message());
             }
         }
@@ -159,7 +162,12 @@ impl Engine {
         }
     }
 
-    async fn run(self, start: TaskStart, status: StatusCell, wanted: watch::Receiver<Wanted>) -> TaskEnd {
+    async fn run(
+        self,
+        start: TaskStart,
+        status: StatusCell,
+        wanted: watch::Receiver<Wanted>,
+    ) -> TaskEnd {
         let properties = self.resolve(&start.properties)?;
         let blueprint = Blueprint::parse(&self.0.registry, &properties)
             .map_err(|errors| Error::config(errors.to_string()))?;
@@ -229,7 +237,11 @@ fn class_of(info: PluginInfo) -> Arc<str> {
     info.names.first().map_or("", |name| name.name).into()
 }
 
-fn transactions(transactional_id: String, keys: &SourceKeys, worker: &WorkerDefaults) -> Transactions {
+fn transactions(
+    transactional_id: String,
+    keys: &SourceKeys,
+    worker: &WorkerDefaults,
+) -> Transactions {
     let boundary = match keys.boundary {
         TransactionBoundary::Poll => Boundary::Poll,
         TransactionBoundary::Connector => Boundary::Connector,
@@ -304,7 +316,7 @@ impl Launcher for Engine {
             };
             Ok(planner)
         };
-        on(&self.0.data, start).boxed()
+        on(self.0.data.clone(), start).boxed()
     }
 
     fn task(&self, start: TaskStart) -> TaskHandle {
@@ -326,9 +338,11 @@ impl Launcher for Engine {
         let found = build::find_plugin(&self.0.registry, properties);
         let (plugin, _) = found.map_err(|error| Error::config(error.message()))?;
         match plugin {
-            ConnectorPlugin::Source(plugin) => offsets
-                .iter()
-                .try_for_each(|(partition, offset)| plugin.check_offset(partition, offset.as_ref())),
+            ConnectorPlugin::Source(plugin) => {
+                offsets.iter().try_for_each(|(partition, offset)| {
+                    plugin.check_offset(partition, offset.as_ref())
+                })
+            }
             ConnectorPlugin::Sink(_) => Ok(()),
         }
     }
@@ -344,12 +358,24 @@ impl Launcher for Engine {
         }
     }
 
+    fn source_offsets(
+        &self,
+        _name: Arc<str>,
+        _properties: Properties,
+    ) -> BoxFuture<'static, Result<Arc<OffsetStore>>> {
+        let store = Arc::clone(&self.0.offsets);
+        async move {
+            store.ready().await;
+            Ok(store)
+        }
+        .boxed()
+    }
+
     fn admin(&self, properties: Properties) -> BoxFuture<'static, Result<Arc<dyn Admin>>> {
         let engine = self.clone();
         async move {
             let resolved = engine.resolve(&properties)?.with_prefix("admin.override.");
-            let overrides =
-                resolved.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+            let overrides = resolved.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
             Ok(engine.0.cluster.admin(overrides).await?)
         }
         .boxed()
@@ -373,10 +399,9 @@ impl Engine {
 
 /// Runs `future` on the data plane; dropping the result aborts it.
 async fn on<T: Send + 'static>(
-    data: &Handle,
+    data: Handle,
     future: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
-    let data = data.clone();
     let mut task = AbortOnDrop(data.spawn(future));
     match (&mut task.0).await {
         Ok(result) => result,

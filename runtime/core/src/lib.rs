@@ -11,6 +11,7 @@ pub mod chain;
 pub mod dead_letters;
 pub mod framework;
 pub mod herder;
+pub mod launch;
 pub mod metrics;
 pub mod offsets;
 pub mod ports;

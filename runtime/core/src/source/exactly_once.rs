@@ -260,7 +260,13 @@ impl Driver {
     async fn commit(&mut self) -> Result<(), Broken> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
         let began = open.began;
-        self.await_records(&mut open).await?;
+        let sent = std::mem::take(&mut open.sent);
+        if let Some((error, without)) = await_records(&self.converter, sent).await? {
+            let mut without = without;
+            without.marks = open.marks.into_marks(without.records.len());
+            without.bytes = open.bytes;
+            return Err(Broken::Refused(error, without));
+        }
         let offsets = open.marks.take();
         let entries = to_store(&offsets);
         let connector = Arc::clone(&self.spec.id.connector);
@@ -287,46 +293,6 @@ impl Driver {
         }
         self.task.acknowledge(&offsets).await?;
         Ok(())
-    }
-
-    /// Waits until the broker has answered for all records of the transaction.
-    async fn await_records(&self, open: &mut Open) -> Result<(), Broken> {
-        let mut without = Converted::default();
-        let mut refused = None;
-        for Sent { records, letters, receipt } in std::mem::take(&mut open.sent) {
-            let failures = receipt.await;
-            if let Some(other) = failures.iter().find(|f| letters || !of_record(f.error.kind)) {
-                let error = other.error.clone();
-                return Err(if letters && of_record(error.kind) {
-                    Broken::Fatal(Error::from(error).context("write a dead letter"))
-                } else {
-                    match Broken::from(error) {
-                        Broken::Unknown(error) => Broken::Again(error),
-                        worse => worse,
-                    }
-                });
-            }
-            if letters {
-                without.letters.extend(records);
-                continue;
-            }
-            if let Some(first) = failures.first() {
-                refused.get_or_insert_with(|| first.error.clone());
-            }
-            let failed: BTreeSet<usize> = failures.iter().map(|f| f.index).collect();
-            without.letters.extend(self.converter.refused(&records, failures)?);
-            let taken = records.into_iter().enumerate().filter(|(i, _)| !failed.contains(i));
-            without.records.extend(taken.map(|(_, record)| record));
-        }
-        match refused {
-            None => Ok(()),
-            Some(error) => {
-                let marks = std::mem::take(&mut open.marks);
-                without.marks = marks.into_marks(without.records.len());
-                without.bytes = open.bytes;
-                Err(Broken::Refused(error, without))
-            }
-        }
     }
 
     /// After an abort or an unknown outcome: back to what is stored.
@@ -413,6 +379,38 @@ impl Driver {
         let stopped = self.task.stop().await;
         outcome.and(finished).and(stopped)
     }
+}
+
+/// Waits until the broker has answered for all records of a transaction. If it will never take some,
+/// the first reason and what is left without them.
+async fn await_records(
+    converter: &Converter,
+    sent: Vec<Sent>,
+) -> Result<Option<(PortError, Converted)>, Broken> {
+    let mut without = Converted::default();
+    let mut refused = None;
+    for Sent { records, letters, receipt } in sent {
+        let failures = receipt.await;
+        if let Some(other) = failures.iter().find(|f| letters || !of_record(f.error.kind)) {
+            let error = other.error.clone();
+            return Err(match Broken::from(error.clone()) {
+                Broken::Unknown(error) if !of_record(error.kind) => Broken::Again(error),
+                _ => Broken::Fatal(Error::from(error).context("produce")),
+            });
+        }
+        if letters {
+            without.letters.extend(records);
+            continue;
+        }
+        if let Some(first) = failures.first() {
+            refused.get_or_insert_with(|| first.error.clone());
+        }
+        let failed: BTreeSet<usize> = failures.iter().map(|f| f.index).collect();
+        without.letters.extend(converter.refused(&records, failures)?);
+        let taken = records.into_iter().enumerate().filter(|(i, _)| !failed.contains(i));
+        without.records.extend(taken.map(|(_, record)| record));
+    }
+    Ok(refused.map(|error| (error, without)))
 }
 
 /// Whether an error concerns one record rather than the producer.
