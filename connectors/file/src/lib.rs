@@ -10,7 +10,7 @@
 //! their own.
 
 mod error;
-mod java;
 mod lines;
 pub mod stream_sink;
 pub mod stream_source;
+mod utf8;

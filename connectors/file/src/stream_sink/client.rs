@@ -43,7 +43,7 @@ struct Appending {
 #[derive(Debug)]
 pub(super) struct Chunk {
     /// Whole lines.
-    bytes: Vec<u8>,
+    lines: String,
     /// How many of the bytes are in the output; at a line's start except between two tries.
     done: AtomicUsize,
     /// Nobody waits for them any more.
@@ -156,7 +156,7 @@ impl Appending {
     /// Takes back the part of a line that was written before an error.
     fn mend(&mut self, chunk: &Chunk) {
         let done = chunk.done.load(Ordering::Relaxed);
-        let whole = memchr::memrchr(b'\n', &chunk.bytes[..done]).map_or(0, |at| at + 1);
+        let whole = memchr::memrchr(b'\n', &chunk.lines.as_bytes()[..done]).map_or(0, |at| at + 1);
         if whole < done {
             chunk.done.store(whole, Ordering::Relaxed);
             self.torn = self.cut((done - whole) as u64).is_err();
@@ -186,7 +186,7 @@ impl Appending {
 fn write_on(output: &mut impl Write, chunk: &Chunk) -> io::Result<()> {
     loop {
         let done = chunk.done.load(Ordering::Relaxed);
-        let rest = &chunk.bytes[done..];
+        let rest = &chunk.lines.as_bytes()[done..];
         if rest.is_empty() {
             return Ok(());
         }
@@ -200,9 +200,9 @@ fn write_on(output: &mut impl Write, chunk: &Chunk) -> io::Result<()> {
 }
 
 impl Chunk {
-    /// `bytes` are whole lines.
-    pub(super) fn new(bytes: Vec<u8>) -> Arc<Self> {
-        Arc::new(Self { bytes, done: AtomicUsize::new(0), abandoned: AtomicBool::new(false) })
+    /// `lines` are whole.
+    pub(super) fn new(lines: String) -> Arc<Self> {
+        Arc::new(Self { lines, done: AtomicUsize::new(0), abandoned: AtomicBool::new(false) })
     }
 
     /// Nobody waits for these lines any more: what has not begun is not written.
@@ -211,12 +211,8 @@ impl Chunk {
     }
 
     /// The buffer, for the next lines; empty if a call still has it.
-    pub(super) fn into_buffer(self: Arc<Self>) -> Vec<u8> {
-        Self::into_inner(self).map_or_else(Vec::new, |chunk| chunk.bytes)
-    }
-
-    fn into_inner(self: Arc<Self>) -> Option<Self> {
-        Arc::into_inner(self)
+    pub(super) fn into_buffer(self: Arc<Self>) -> String {
+        Arc::into_inner(self).map_or_else(String::new, |chunk| chunk.lines)
     }
 }
 
@@ -257,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_write_goes_on_where_it_stopped() {
-        let chunk = Chunk::new(b"one\ntwo\nthree\n".to_vec());
+        let chunk = Chunk::new("one\ntwo\nthree\n".to_owned());
         let mut output = Full(6, Vec::new());
         assert_eq!(write_on(&mut output, &chunk).unwrap_err().kind(), io::ErrorKind::StorageFull);
         write_on(&mut output, &chunk).unwrap();
@@ -275,7 +271,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("out");
             let mut output = appending(&path);
-            let chunk = Chunk::new(b"one\ntwo\nthree\n".to_vec());
+            let chunk = Chunk::new("one\ntwo\nthree\n".to_owned());
             // As after a write that stopped in "two".
             output.file.write_all(b"one\ntw").unwrap();
             chunk.done.store(6, Ordering::Relaxed);
@@ -294,7 +290,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out");
         let output = Output::open_file(&path).unwrap();
-        let chunk = Chunk::new(b"late\n".to_vec());
+        let chunk = Chunk::new("late\n".to_owned());
         chunk.abandon();
         output.append_now(&chunk).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"");

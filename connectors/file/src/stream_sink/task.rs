@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use towpath_sdk::Result;
 use towpath_sdk::context::{LaneContext, SinkTaskContext};
+use towpath_sdk::java_text::write_java_text;
 use towpath_sdk::sink::{SinkBatch, SinkLane, SinkTask};
+use towpath_sdk::value::Datum;
 
 use super::client::{Chunk, Output};
-use crate::java;
 
 /// A buffer that has grown beyond this is not kept for the next batch.
 const KEPT_BUFFER: usize = 4 * 1024 * 1024;
@@ -22,7 +23,7 @@ pub struct FileStreamSinkTask {
 pub struct FileStreamSinkLane {
     output: Arc<Output>,
     cx: LaneContext,
-    buffer: Vec<u8>,
+    buffer: String,
     /// The lines that are being written.
     current: Option<Arc<Chunk>>,
 }
@@ -38,7 +39,7 @@ impl SinkTask for FileStreamSinkTask {
 
     fn lane(&mut self, cx: LaneContext) -> Self::Lane {
         let output = Arc::clone(&self.output);
-        FileStreamSinkLane { output, cx, buffer: Vec::new(), current: None }
+        FileStreamSinkLane { output, cx, buffer: String::new(), current: None }
     }
 }
 
@@ -47,8 +48,9 @@ impl SinkLane for FileStreamSinkLane {
         let mut lines = std::mem::take(&mut self.buffer);
         lines.clear();
         for record in &batch.records {
-            java::write_datum(&mut lines, &record.value);
-            lines.push(b'\n');
+            let Datum { schema, value } = &record.value;
+            write_java_text(&mut lines, value, schema.as_deref());
+            lines.push('\n');
         }
         if !lines.is_empty() {
             let chunk = Chunk::new(lines);

@@ -20,8 +20,8 @@ use super::client::{Stdin, Tail};
 use super::config::FileStreamSourceConfig;
 use super::connector::{offset, partition, position};
 use crate::error::{FileError, joined};
-use crate::java;
 use crate::lines::{LineBuffer, LineEnd};
+use crate::utf8::decode_as_java;
 
 /// The shortest and the longest pause between two looks at a file that does not grow. Connect looks
 /// once a second.
@@ -269,7 +269,7 @@ fn records(lines: &mut LineBuffer, shape: &Shape, room: Budget, now: i64) -> Vec
         }
         left = left.saturating_sub(line.size());
         lines.advance(line);
-        let text = lines.text(line).unwrap_or_else(|bytes| java::decode_utf8(&bytes).into());
+        let text = lines.text(line).unwrap_or_else(|bytes| decode_as_java(&bytes).into());
         let value = Datum::new(Arc::clone(&shape.schema), Value::String(text));
         let mut record = Record::new(Arc::clone(&shape.topic), value);
         record.timestamp = Some(now);

@@ -4,7 +4,7 @@
 //! surrogate are one U+FFFD in Java and three elsewhere.
 
 /// The text of `bytes`, with U+FFFD for what is malformed.
-pub(crate) fn decode_utf8(bytes: &[u8]) -> String {
+pub(crate) fn decode_as_java(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() + 8);
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     fn check(bytes: &[u8], expect: &str) {
-        assert_eq!(decode_utf8(bytes), expect, "{bytes:x?}");
+        assert_eq!(decode_as_java(bytes), expect, "{bytes:x?}");
     }
 
     #[test]
