@@ -22,7 +22,30 @@ pub struct Budget {
 
 /// Bytes held; released on drop.
 #[derive(Debug)]
-pub struct BytePermit(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+pub struct BytePermit {
+    held: OwnedSemaphorePermit,
+    capacity: usize,
+}
+
+impl BytePermit {
+    /// The bytes held, in whole KiB.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.held.num_permits() * UNIT
+    }
+
+    /// Whether this is the whole capacity, so that nothing larger can be had.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.held.num_permits() == self.capacity
+    }
+
+    /// Gives back what is held beyond `bytes`.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        let keep = bytes.div_ceil(UNIT).max(1);
+        drop(self.held.split(self.held.num_permits().saturating_sub(keep)));
+    }
+}
 
 impl Budget {
     /// A budget of `bytes`, rounded up to KiB.
@@ -37,7 +60,7 @@ impl Budget {
     pub async fn acquire(&self, bytes: usize) -> BytePermit {
         let units = self.units_of(bytes);
         match Arc::clone(&self.semaphore).acquire_many_owned(units).await {
-            Ok(permit) => BytePermit(permit),
+            Ok(held) => self.permit(held),
             Err(_closed) => std::future::pending().await,
         }
     }
@@ -46,7 +69,7 @@ impl Budget {
     #[must_use]
     pub fn try_acquire(&self, bytes: usize) -> Option<BytePermit> {
         let units = self.units_of(bytes);
-        Arc::clone(&self.semaphore).try_acquire_many_owned(units).ok().map(BytePermit)
+        Arc::clone(&self.semaphore).try_acquire_many_owned(units).ok().map(|held| self.permit(held))
     }
 
     /// The capacity in bytes.
@@ -59,6 +82,10 @@ impl Budget {
     #[must_use]
     pub fn held(&self) -> usize {
         (self.units as usize).saturating_sub(self.semaphore.available_permits()) * UNIT
+    }
+
+    fn permit(&self, held: OwnedSemaphorePermit) -> BytePermit {
+        BytePermit { held, capacity: self.units as usize }
     }
 
     fn units_of(&self, bytes: usize) -> u32 {
@@ -81,6 +108,19 @@ mod tests {
         let all = budget.acquire(1000 * UNIT).await;
         assert!(budget.try_acquire(1).is_none());
         drop(all);
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_permit_gives_back_what_it_does_not_need() {
+        let budget = Budget::new(10 * UNIT);
+        let mut permit = budget.acquire(10 * UNIT).await;
+        assert!(permit.is_whole());
+        permit.shrink_to(3 * UNIT + 1);
+        assert_eq!((permit.bytes(), budget.held()), (4 * UNIT, 4 * UNIT));
+        permit.shrink_to(9 * UNIT);
+        assert_eq!(budget.held(), 4 * UNIT);
+        drop(permit);
         assert_eq!(budget.held(), 0);
     }
 }

@@ -1,0 +1,171 @@
+//! The producer ports.
+//!
+//! Invariants: batches are appended in the order of `send`; the receipt resolves when they are as
+//! durable as an acknowledgement promises.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use towpath_core::ports::{
+    OutRecord, PortError, PortErrorKind, PortResult, ProduceFailure, Producer, ProducerSpec,
+    Receipt, TransactionOutcome, TransactionalProducer,
+};
+
+use crate::broker::Broker;
+use crate::transactions::TransactionRef;
+
+/// Kafka's default for `transaction.timeout.ms`.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A producer of either kind.
+pub(crate) struct LocalProducer {
+    broker: Arc<Broker>,
+    /// Orders batches.
+    order: tokio::sync::Mutex<()>,
+    turn: AtomicUsize,
+    transaction: Option<TransactionRef>,
+    timeout: Duration,
+    /// Why the open transaction can't commit.
+    doomed: Mutex<Option<PortError>>,
+}
+
+impl LocalProducer {
+    pub(crate) fn new(
+        broker: Arc<Broker>,
+        spec: &ProducerSpec,
+        transaction: Option<TransactionRef>,
+    ) -> PortResult<Self> {
+        let key = "transaction.timeout.ms";
+        let timeout = match spec.overrides.get(key) {
+            None => TRANSACTION_TIMEOUT,
+            Some(text) => text.parse().map(Duration::from_millis).map_err(|_| {
+                PortError::new(
+                    PortErrorKind::Invalid,
+                    format!("'{text}' is no value of {key}: give milliseconds"),
+                )
+            })?,
+        };
+        Ok(Self {
+            broker,
+            order: tokio::sync::Mutex::default(),
+            turn: AtomicUsize::new(0),
+            transaction,
+            timeout,
+            doomed: Mutex::default(),
+        })
+    }
+
+    async fn append(&self, batch: Vec<OutRecord>) -> PortResult<Receipt> {
+        let order = self.order.lock().await;
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let transaction = self.transaction.clone();
+        let count = batch.len();
+        let appended =
+            self.broker.call(move |broker| broker.append(&batch, transaction.as_ref(), turn)).await;
+        drop(order);
+        let failures = match appended {
+            Ok(failures) => failures,
+            Err(error) if error.kind == PortErrorKind::Fenced => return Err(error),
+            Err(error) => all_failed(count, &error),
+        };
+        if let Some(first) = failures.first().filter(|_| self.transaction.is_some()) {
+            self.doomed.lock().get_or_insert_with(|| first.error.clone());
+        }
+        let broker = Arc::clone(&self.broker);
+        let receipt = async move {
+            match broker.settle().await {
+                Ok(()) => failures,
+                Err(error) => all_failed(count, &error),
+            }
+        };
+        Ok(receipt.boxed())
+    }
+
+    async fn end(&self, commit: bool) -> TransactionOutcome {
+        let Some(transaction) = self.transaction.clone() else {
+            return TransactionOutcome::Fenced(not_transactional());
+        };
+        let order = self.order.lock().await;
+        let doomed = self.doomed.lock().take();
+        let commit = commit && doomed.is_none();
+        let ended = self
+            .broker
+            .call(move |broker| {
+                let ended = broker.end(&transaction, commit);
+                match &ended {
+                    // Nothing was written: the other way may still be open.
+                    Err(error) if commit && !decisive(error) => {
+                        broker.end(&transaction, false).and(ended)
+                    }
+                    _ => ended,
+                }
+            })
+            .await;
+        drop(order);
+        let ended = match ended {
+            Ok(()) => self.broker.settle().await.map_err(|e| unknown(&e)),
+            Err(error) => Err(error),
+        };
+        match ended {
+            Ok(()) if commit => TransactionOutcome::Committed,
+            Ok(()) => TransactionOutcome::Aborted(doomed.unwrap_or_else(asked)),
+            Err(error) if error.kind == PortErrorKind::Fenced => TransactionOutcome::Fenced(error),
+            Err(error) if error.kind == PortErrorKind::Unknown => {
+                TransactionOutcome::Unknown(error)
+            }
+            Err(error) if commit => TransactionOutcome::Aborted(error),
+            Err(error) => TransactionOutcome::Unknown(unknown(&error)),
+        }
+    }
+}
+
+impl Producer for LocalProducer {
+    fn send(&self, batch: Vec<OutRecord>) -> BoxFuture<'_, PortResult<Receipt>> {
+        self.append(batch).boxed()
+    }
+}
+
+impl TransactionalProducer for LocalProducer {
+    fn begin(&self) -> BoxFuture<'_, PortResult<()>> {
+        async move {
+            let transaction = self.transaction.clone().ok_or_else(not_transactional)?;
+            let timeout = self.timeout;
+            *self.doomed.lock() = None;
+            self.broker.call(move |broker| broker.begin(&transaction, timeout)).await
+        }
+        .boxed()
+    }
+
+    fn commit(&self) -> BoxFuture<'_, TransactionOutcome> {
+        self.end(true).boxed()
+    }
+
+    fn abort(&self) -> BoxFuture<'_, TransactionOutcome> {
+        self.end(false).boxed()
+    }
+}
+
+/// Whether the error says all there is to say, so that trying to abort is of no use.
+fn decisive(error: &PortError) -> bool {
+    matches!(error.kind, PortErrorKind::Fenced | PortErrorKind::Unknown)
+}
+
+fn unknown(error: &PortError) -> PortError {
+    PortError::new(PortErrorKind::Unknown, error.text.clone())
+}
+
+fn all_failed(count: usize, error: &PortError) -> Vec<ProduceFailure> {
+    (0..count).map(|index| ProduceFailure { index, error: error.clone() }).collect()
+}
+
+fn asked() -> PortError {
+    PortError::new(PortErrorKind::Internal, "the transaction was aborted, as asked")
+}
+
+fn not_transactional() -> PortError {
+    PortError::new(PortErrorKind::Internal, "this producer has no transactional id")
+}
