@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use towpath_formats::rest::ConnectorType;
+use towpath_formats::rest::{ConfigInfos, ConnectorType};
 use towpath_sdk::clock::Clock;
 use towpath_sdk::config::{ConnectorConfig, FieldError, FieldErrors, Properties};
 use towpath_sdk::context::ConnectorContext;
@@ -108,6 +108,19 @@ impl Engine {
             }
         }
         errors
+    }
+
+    /// `properties` held against everything that may be in them, for forms.
+    #[must_use]
+    pub fn config_infos(&self, class: &str, properties: &Properties) -> ConfigInfos {
+        let errors = self.field_errors(properties);
+        crate::describe::config_infos(&self.0.registry, &self.0.worker, class, properties, &errors)
+    }
+
+    /// The plug-ins.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.0.registry
     }
 
     fn errors_of(&self, properties: &Properties) -> FieldErrors {

@@ -9,6 +9,7 @@ pub mod budget;
 pub mod build;
 pub mod chain;
 pub mod dead_letters;
+pub mod describe;
 pub mod framework;
 pub mod herder;
 pub mod launch;
