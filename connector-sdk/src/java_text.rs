@@ -76,30 +76,39 @@ pub fn write_java_text(out: &mut String, value: &Value, schema: Option<&Schema>)
     }
 }
 
-/// The order in which Java's `HashMap` goes over `keys`, which are distinct and were inserted in the
-/// given order: their places. Connect's JSON converter puts objects into such maps.
+/// The order in which Java's `HashMap` goes over keys with these hashes ([`java_hash`]): their places.
+/// The keys are distinct and were inserted in the given order. Connect's JSON converter puts objects
+/// into such maps.
 #[must_use]
-pub fn hash_map_order<'k>(keys: impl ExactSizeIterator<Item = &'k str>) -> Vec<usize> {
+pub fn hash_map_order(hashes: impl ExactSizeIterator<Item = u32>) -> Vec<usize> {
     // The table starts with 16 places and doubles once it is over three quarters full. A place keeps
     // the order of insertion.
     let mut table: u32 = 16;
-    while keys.len() as u64 * 4 > u64::from(table) * 3 && table < 1 << 30 {
+    while hashes.len() as u64 * 4 > u64::from(table) * 3 && table < 1 << 30 {
         table *= 2;
     }
-    let mut places: Vec<(u32, usize)> = keys
-        .map(|key| {
-            let hash = java_hash(key);
-            (hash ^ (hash >> 16)) & (table - 1)
-        })
-        .zip(0..)
-        .collect();
+    let place = |hash: u32| (hash ^ (hash >> 16)) & (table - 1);
+    let mut places: Vec<(u32, usize)> = hashes.map(place).zip(0..).collect();
     places.sort_unstable();
     places.into_iter().map(|(_, at)| at).collect()
 }
 
-/// `String.hashCode`.
-fn java_hash(text: &str) -> u32 {
-    text.encode_utf16().fold(0, |hash: u32, unit| hash.wrapping_mul(31).wrapping_add(unit.into()))
+/// `Object.hashCode` of the text, number or boolean that Connect would hold; 0 for anything else.
+#[must_use]
+pub fn java_hash(value: &Value) -> u32 {
+    let fold = |hash: u32, unit: u16| hash.wrapping_mul(31).wrapping_add(unit.into());
+    let long = |bits: u64| (bits ^ (bits >> 32)) as u32;
+    match *value {
+        Value::String(ref text) => text.encode_utf16().fold(0, fold),
+        Value::Boolean(b) => 1231 + 6 * u32::from(!b),
+        Value::Int8(n) => i32::from(n) as u32,
+        Value::Int16(n) => i32::from(n) as u32,
+        Value::Int32(n) => n as u32,
+        Value::Int64(n) => long(n as u64),
+        Value::Float32(n) => n.to_bits(),
+        Value::Float64(n) => long(n.to_bits()),
+        _ => 0,
+    }
 }
 
 fn name_of(schema: Option<&Schema>) -> Option<&str> {
@@ -268,9 +277,9 @@ fn push_json(out: &mut String, value: &Value) {
     match value {
         Value::Array(items) => push_list(out, items.iter(), push_json),
         Value::Map(entries) => {
-            let names = entries.iter().map(|(key, _)| key.as_str().unwrap_or_default());
+            let hashes = entries.iter().map(|(key, _)| java_hash(key));
             out.push('{');
-            for (nth, at) in hash_map_order(names).into_iter().enumerate() {
+            for (nth, at) in hash_map_order(hashes).into_iter().enumerate() {
                 let (key, value) = &entries[at];
                 if nth > 0 {
                     out.push_str(", ");

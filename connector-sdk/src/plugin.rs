@@ -205,6 +205,7 @@ impl ConnectorPlugin {
 pub struct Registry {
     connectors: Vec<ConnectorPlugin>,
     converters: Vec<ConverterPlugin>,
+    header_converters: Vec<ConverterPlugin>,
     transforms: Vec<TransformPlugin>,
     predicates: Vec<PredicatePlugin>,
     providers: Vec<ConfigProviderPlugin>,
@@ -223,9 +224,15 @@ impl Registry {
         self
     }
 
-    /// Adds a converter.
+    /// Adds a converter of keys, values and headers.
     pub fn converter(&mut self, plugin: ConverterPlugin) -> &mut Self {
         self.converters.push(plugin);
+        self
+    }
+
+    /// Adds a converter of headers only.
+    pub fn header_converter(&mut self, plugin: ConverterPlugin) -> &mut Self {
+        self.header_converters.push(plugin);
         self
     }
 
@@ -253,10 +260,15 @@ impl Registry {
         &self.connectors
     }
 
-    /// All converters.
+    /// All converters of keys and values.
     #[must_use]
     pub fn converters(&self) -> &[ConverterPlugin] {
         &self.converters
+    }
+
+    /// All converters of headers: the ones above and those for headers only.
+    pub fn header_converters(&self) -> impl Iterator<Item = &ConverterPlugin> {
+        self.converters.iter().chain(&self.header_converters)
     }
 
     /// All transforms.
@@ -277,10 +289,16 @@ impl Registry {
         self.connectors.iter().find_map(|p| Some((p, p.info().resolve(alias)?)))
     }
 
-    /// The converter that `alias` means.
+    /// The converter of keys and values that `alias` means.
     #[must_use]
     pub fn find_converter(&self, alias: &str) -> Option<&ConverterPlugin> {
         self.converters.iter().find(|p| p.info.resolve(alias).is_some())
+    }
+
+    /// The converter of headers that `alias` means.
+    #[must_use]
+    pub fn find_header_converter(&self, alias: &str) -> Option<&ConverterPlugin> {
+        self.header_converters().find(|p| p.info.resolve(alias).is_some())
     }
 
     /// The transform that `alias` means.

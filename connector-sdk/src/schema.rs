@@ -6,8 +6,9 @@
 //!
 //! Deliberately absent: projection, compatibility rules, registries.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use indexmap::IndexMap;
 
 use crate::value::Value;
 
@@ -27,8 +28,8 @@ pub struct Schema {
     pub version: Option<i32>,
     /// Documentation.
     pub doc: Option<Arc<str>>,
-    /// Parameters of a logical type, such as `scale`; empty for most.
-    pub parameters: BTreeMap<String, String>,
+    /// Parameters of a logical type, such as `scale`, in order; empty for most.
+    pub parameters: IndexMap<String, String>,
     /// The default value; `None` if there is none.
     pub default: Option<Value>,
 }
@@ -74,14 +75,14 @@ pub struct Field {
 impl Schema {
     /// A required schema of `kind` without a name.
     #[must_use]
-    pub const fn new(kind: Kind) -> Self {
+    pub fn new(kind: Kind) -> Self {
         Self {
             kind,
             optional: false,
             name: None,
             version: None,
             doc: None,
-            parameters: BTreeMap::new(),
+            parameters: IndexMap::new(),
             default: None,
         }
     }

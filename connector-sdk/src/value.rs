@@ -157,7 +157,7 @@ impl Json {
     #[must_use]
     pub fn member(&self, name: &str) -> Option<Value> {
         let value = json::member(&self.0, name)?;
-        Some(Self::value(&self.0.slice_ref(value)))
+        Some(Value::of_json(&self.0.slice_ref(value)))
     }
 
     /// The value tree: objects become [`Value::Map`] with text keys in the text's order, integers
@@ -165,15 +165,6 @@ impl Json {
     #[must_use]
     pub fn decode(&self) -> Value {
         json::Node::of(&self.0).into()
-    }
-
-    /// The value of a validated document: a container stays text.
-    #[must_use]
-    pub(crate) fn value(document: &ByteString) -> Value {
-        match document.as_bytes().first() {
-            Some(b'{' | b'[') => Value::Json(Self(document.clone())),
-            _ => json::Node::of(document).into(),
-        }
     }
 }
 
@@ -219,6 +210,16 @@ impl From<serde_json::Value> for Value {
 }
 
 impl Value {
+    /// The value of a validated JSON document without white space around it: an object or array
+    /// stays text.
+    #[must_use]
+    pub fn of_json(document: &ByteString) -> Self {
+        match document.as_bytes().first() {
+            Some(b'{' | b'[') => Self::Json(Json(document.clone())),
+            _ => json::Node::of(document).into(),
+        }
+    }
+
     /// The text, if this is text.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
