@@ -1,0 +1,3 @@
+//! End to end, on real servers; and rules about the workspace itself.
+
+mod arrows;
