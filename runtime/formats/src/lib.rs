@@ -13,23 +13,31 @@
 //! Deliberately absent: sockets, files, clocks, threads, Kafka clients, and the connectors' own
 //! configs.
 
+mod client_role;
 mod java_json;
 mod map;
+mod nearest;
+mod secret;
 
+pub mod client_properties;
 pub mod config_topic;
 pub mod dlq;
 pub mod environment;
 pub mod messages;
 pub mod offset_topic;
+pub mod override_policy;
 pub mod partitioner;
 pub mod properties_file;
 pub mod rest;
 pub mod status_topic;
+pub mod tls;
 
 mod error;
 mod finding;
 
+pub use client_role::ClientRole;
 pub use error::{Error, Kind};
 pub use finding::{FieldError, Warning};
 pub use java_json::to_java_json;
 pub use map::{PatchMap, Properties};
+pub use secret::Secret;
