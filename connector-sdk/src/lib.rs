@@ -29,6 +29,7 @@ pub mod offset;
 pub mod plugin;
 pub mod record;
 pub mod schema;
+pub mod simple;
 pub mod sink;
 pub mod source;
 pub mod transform;
