@@ -31,8 +31,10 @@ pub mod properties_file;
 pub mod rest;
 pub mod status_topic;
 pub mod tls;
+pub mod worker_config;
 
 mod error;
+mod fields;
 mod finding;
 
 pub use client_role::ClientRole;
