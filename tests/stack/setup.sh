@@ -105,7 +105,7 @@ export TOWPATH_TEST_KAFKA_SSL=127.0.0.1:$port_kafka_ssl
 export TOWPATH_TEST_KAFKA_SASL_SSL=127.0.0.1:$port_kafka_sasl_ssl
 export TOWPATH_TEST_KAFKA_ADMIN_PASSWORD=$password_admin
 export TOWPATH_TEST_KAFKA_ALICE_PASSWORD=$password_alice
-export TOWPATH_TEST_CERTS=$dir/certs
+export TOWPATH_TEST_CERTS=$(printf %q "$dir/certs")
 export TOWPATH_TEST_CERTS_PASSWORD=$password_certs
 END
 }
