@@ -10,23 +10,31 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 use towpath_formats::offset_topic::{OffsetKey, OffsetRecord, SourceOffset as StoredOffset};
+use towpath_sdk::context::Backoff;
 use towpath_sdk::offset::{OffsetMap, SourceOffset, SourcePartition, StoredOffsets};
 
 use crate::ports::{
-    CompactedTable, Entry, OutRecord, PortError, PortErrorKind, PortResult, TableEvent,
+    Cluster, CompactedTable, Entry, OutRecord, PortError, PortErrorKind, PortResult, TableEvent,
+    TableSpec,
 };
 
 /// The member of a partition map that marks a small state.
 pub const STATE_MARK: &str = "towpath.state";
 
+/// The longest pause between tries to open the table.
+const OPEN_BACKOFF_MAX: Duration = Duration::from_secs(5);
+
 /// Offsets by connector.
 pub struct OffsetStore {
-    table: Arc<dyn CompactedTable>,
+    cluster: Arc<dyn Cluster>,
+    spec: TableSpec,
+    table: watch::Sender<Option<Arc<dyn CompactedTable>>>,
     known: RwLock<Known>,
     health: watch::Sender<Health>,
 }
@@ -47,18 +55,26 @@ struct Kept {
 }
 
 impl OffsetStore {
-    /// A store over `table`; call [`OffsetStore::run`] to fill it.
+    /// A store in the table `spec` of `cluster`; [`OffsetStore::run`] opens and fills it.
     #[must_use]
-    pub fn new(table: Arc<dyn CompactedTable>) -> Self {
-        Self { table, known: RwLock::default(), health: watch::Sender::new(Health::Reading) }
+    pub fn new(cluster: Arc<dyn Cluster>, spec: TableSpec) -> Self {
+        Self {
+            cluster,
+            spec,
+            table: watch::Sender::new(None),
+            known: RwLock::default(),
+            health: watch::Sender::new(Health::Reading),
+        }
     }
 
-    /// Follows the topic until the table ends.
+    /// Opens the table, as often as it takes, and follows it until it ends.
     ///
     /// # Errors
-    /// If it can't be followed at all.
+    /// If the topic is there and is not what it must be.
     pub async fn run(&self) -> PortResult<()> {
-        let mut events = self.table.follow().await?;
+        let table = self.open().await?;
+        self.table.send_replace(Some(Arc::clone(&table)));
+        let mut events = table.follow().await?;
         while let Some(event) = events.recv().await {
             match event {
                 TableEvent::Entries(entries) => self.apply(&entries),
@@ -66,12 +82,38 @@ impl OffsetStore {
                     self.health.send_replace(Health::Ready);
                 }
                 TableEvent::Trouble(Some(error)) => {
-                    tracing::warn!(%error, topic = self.table.topic(), "reading offsets fails");
+                    tracing::warn!(%error, topic = self.spec.topic, "reading offsets fails");
                 }
                 TableEvent::Trouble(None) => {}
             }
         }
         Ok(())
+    }
+
+    async fn open(&self) -> PortResult<Arc<dyn CompactedTable>> {
+        let mut backoff = Backoff::default();
+        loop {
+            match self.cluster.table(self.spec.clone()).await {
+                Ok(table) => return Ok(table),
+                Err(error) if error.kind == PortErrorKind::Invalid => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, topic = self.spec.topic, "opening the offset topic fails");
+                    tokio::time::sleep(backoff.next(None).min(OPEN_BACKOFF_MAX)).await;
+                }
+            }
+        }
+    }
+
+    async fn table(&self) -> Arc<dyn CompactedTable> {
+        let mut table = self.table.subscribe();
+        loop {
+            if let Some(table) = &*table.borrow_and_update() {
+                return Arc::clone(table);
+            }
+            if table.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Resolves when the topic was read to the end that it had at the start.
@@ -87,7 +129,7 @@ impl OffsetStore {
     /// # Errors
     /// If it can't be read.
     pub async fn read_back(&self, connector: &str) -> PortResult<StoredOffsets> {
-        let mut events = self.table.follow().await?;
+        let mut events = self.table().await.follow().await?;
         let mut known = Known::new();
         while let Some(event) = events.recv().await {
             match event {
@@ -161,7 +203,7 @@ impl OffsetStore {
         connector: &str,
         offsets: &[(SourcePartition, Option<SourceOffset>)],
     ) -> Vec<OutRecord> {
-        let topic: Arc<str> = self.table.topic().into();
+        let topic: Arc<str> = self.spec.topic.as_str().into();
         let records = self.records_for(connector, offsets);
         let out = records.iter().map(OffsetRecord::to_key_value).map(|(key, value)| OutRecord {
             topic: Arc::clone(&topic),
@@ -205,7 +247,7 @@ impl OffsetStore {
             .iter()
             .map(OffsetRecord::to_key_value)
             .map(|(key, value)| Entry { key: key.into(), value: value.map(Bytes::from) });
-        self.table.put(entries.collect()).await?;
+        self.table().await.put(entries.collect()).await?;
         self.keep(&records);
         Ok(())
     }
