@@ -263,6 +263,11 @@ impl Groups {
         all.map(|(at, id)| (at.clone(), *id)).collect()
     }
 
+    /// All groups' names.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.all.keys().cloned().collect()
+    }
+
     /// The members of a group.
     pub(crate) fn members(&self, name: &str) -> Vec<MemberId> {
         self.all.get(name).into_iter().flat_map(|g| g.members.keys().copied()).collect()

@@ -120,6 +120,18 @@ impl LocalCluster {
         self.broker.groups.lock().owners(group)
     }
 
+    /// The names of all groups.
+    #[must_use]
+    pub fn groups(&self) -> Vec<String> {
+        self.broker.groups.lock().names()
+    }
+
+    /// The names of all fleets.
+    #[must_use]
+    pub fn fleets(&self) -> Vec<String> {
+        self.broker.seats.lock().names()
+    }
+
     /// The members of a group.
     #[must_use]
     pub fn members(&self, group: &str) -> Vec<u64> {

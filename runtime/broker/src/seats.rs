@@ -41,6 +41,11 @@ pub(crate) struct Seat {
 }
 
 impl Seats {
+    /// All fleets' names.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.fleets.keys().cloned().collect()
+    }
+
     /// Takes the seat of `fleet`.
     pub(crate) fn take(
         &mut self,

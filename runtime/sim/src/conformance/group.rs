@@ -1,6 +1,6 @@
 //! Groups of more than one member.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use towpath_core::budget::Budget;
 use towpath_core::ports::{CommitOutcome, ConsumerEvent, Subscription};
@@ -16,13 +16,16 @@ struct Pair {
     moved: Vec<TopicPartition>,
 }
 
+/// Where a member commits that must let go.
+type Upto = BTreeMap<TopicPartition, i64>;
+
 /// Lets a second member join a first that has all of `topic`; the first commits `upto` for what it
 /// must let go while it still may.
 async fn hand_over(
     bench: &Bench,
     topic: &str,
     mut first: Reader,
-    upto: i64,
+    upto: &Upto,
 ) -> Result<Pair, Failed> {
     let mut second = bench.consumer("g", &[topic]).await?;
     let mut moved = Vec::new();
@@ -32,7 +35,8 @@ async fn hand_over(
             biased;
             event = first.next() => match event? {
                 ConsumerEvent::Revoking { partitions, done } => {
-                    let offsets = partitions.iter().map(|p| (p.clone(), upto)).collect();
+                    let offset = |p: &TopicPartition| upto.get(p).copied().unwrap_or(0);
+                    let offsets = partitions.iter().map(|p| (p.clone(), offset(p))).collect();
                     let outcome = first.consumer.commit(offsets).await;
                     let good = matches!(outcome, CommitOutcome::Done);
                     ensure!(good, "a commit while revoking ended as {outcome:?}");
@@ -74,15 +78,20 @@ pub(super) async fn a_second_member_takes_over(bench: Bench) -> Outcome {
     three_each(&bench, &topic).await?;
     let mut first = bench.consumer("g", &[&topic]).await?;
     first.assigned(2).await?;
-    let batches = first.rows(6).await?;
-    let second_offset = |b: &towpath_sdk::record::RawBatch| b.rows.get(1).map(|row| row.offset);
-    let upto = batches.iter().find_map(second_offset).unwrap_or(1);
-    let Pair { first, mut second, moved } = hand_over(&bench, &topic, first, upto).await?;
+    // The first has read all, but commits only the first record of each partition.
+    let mut offsets: BTreeMap<TopicPartition, Vec<i64>> = BTreeMap::new();
+    for batch in first.rows(6).await? {
+        let rows = batch.rows.iter().map(|row| row.offset);
+        offsets.entry(batch.topic_partition.clone()).or_default().extend(rows);
+    }
+    let upto: Upto = offsets.iter().map(|(at, rows)| (at.clone(), rows[1])).collect();
+    let Pair { first, mut second, moved } = hand_over(&bench, &topic, first, &upto).await?;
     ensure!(moved.len() == 1, "{moved:?} of two partitions moved");
     second.consumer.start(moved.iter().map(|p| (p.clone(), None)).collect()).await?;
     let batch = second.rows(1).await?;
     let start = batch.iter().flat_map(|b| &b.rows).next().map_or(0, |row| row.offset);
-    ensure!(start >= upto, "the second starts at {start}, though {upto} was committed");
+    let expect = upto.get(&moved[0]).copied().unwrap_or_default();
+    ensure!(start == expect, "the second starts at {start}, though {expect} was committed");
     // The first leaves: the second gets the rest.
     first.consumer.close().await;
     let (rest, _) = second.assigned(1).await?;
@@ -99,7 +108,8 @@ pub(super) async fn nothing_comes_after_revocation(bench: Bench) -> Outcome {
     let (_, epoch) = first.assigned(2).await?;
     let batch = first.batch().await?;
     ensure!(batch.epoch == epoch, "{:?} under the assignment {epoch:?}", batch.epoch);
-    let Pair { mut first, mut second, moved } = hand_over(&bench, &topic, first, 0).await?;
+    let Pair { mut first, mut second, moved } =
+        hand_over(&bench, &topic, first, &Upto::new()).await?;
     second.consumer.start(moved.iter().map(|p| (p.clone(), None)).collect()).await?;
     let producer = bench.producer().await?;
     for partition in 0..2 {

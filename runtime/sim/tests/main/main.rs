@@ -1,3 +1,5 @@
 //! The simulation's own tests.
 
 mod conformance;
+mod seeds;
+mod twins;
