@@ -1,0 +1,6 @@
+//! The connector as the engine sees it.
+
+#[cfg(test)]
+mod datagen;
+#[cfg(test)]
+mod host;
