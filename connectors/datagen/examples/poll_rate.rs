@@ -1,6 +1,9 @@
-//! How many records a second one task makes on one core, polled and dropped.
+//! How many records a second of CPU time one task makes, polled and dropped.
 //!
 //! `cargo run --release -p towpath-connector-datagen --example poll_rate [seconds]`
+//!
+//! On Linux, time is that of the thread on the CPU, so that other load does not count; elsewhere it is
+//! the time that passes.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -54,7 +57,7 @@ async fn measure(entries: &[(&str, &str)], time: Duration) -> Result<(u64, u64, 
     let cx = SourceTaskContext { task, offsets: StoredOffsets::default() };
     let mut task = Datagen::task(config, share, cx).await?;
     let (mut records, mut bytes) = (0, 0);
-    let start = Instant::now();
+    let (start, cpu_before) = (Instant::now(), cpu_time());
     while start.elapsed() < time {
         let batch = task.poll(Budget { bytes: 1 << 20, records: 4096 }).await?;
         records += batch.records.len() as u64;
@@ -68,7 +71,17 @@ async fn measure(entries: &[(&str, &str)], time: Duration) -> Result<(u64, u64, 
             })
             .sum::<u64>();
     }
-    Ok((records, bytes, start.elapsed()))
+    let spent = match (cpu_before, cpu_time()) {
+        (Some(before), Some(after)) => after - before,
+        _ => start.elapsed(),
+    };
+    Ok((records, bytes, spent))
+}
+
+/// The time that this thread was on the CPU.
+fn cpu_time() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
 }
 
 #[tokio::main(flavor = "current_thread")]

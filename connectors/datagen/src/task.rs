@@ -253,6 +253,9 @@ fn key(json: &Text) -> Result<Value> {
     if let Some(inner) = inner.filter(|inner| !inner.contains('\\')) {
         return Ok(Value::String(json.slice_ref(inner)));
     }
+    if let Ok(number) = json.parse() {
+        return Ok(Value::Int64(number));
+    }
     let parsed: serde_json::Value = serde_json::from_str(json)
         .map_err(|error| Error::internal("read the key's JSON").with_source(error))?;
     Ok(parsed.into())
