@@ -100,6 +100,19 @@ impl Decimal {
         self.scale
     }
 
+    /// The number as a 64-bit integer, if it is whole and fits.
+    #[must_use]
+    pub fn to_i64(&self) -> Option<i64> {
+        // Longer ones are not expanded in vain.
+        let whole = i64::try_from(self.digits.len()).ok()? - i64::from(self.scale);
+        if self.digits != "0" && !(1..=19).contains(&whole) {
+            return None;
+        }
+        let number = self.clone().rescale(0).ok()?;
+        let sign = if number.negative { "-" } else { "" };
+        format!("{sign}{}", number.digits).parse().ok()
+    }
+
     /// The same number with another scale.
     ///
     /// # Errors
@@ -189,6 +202,13 @@ impl fmt::Display for Decimal {
         }
         if exponent == 0 { Ok(()) } else { write!(f, "E{exponent:+}") }
     }
+}
+
+/// The fewest of the big-endian two's complement `bytes` that are the same number.
+#[must_use]
+pub fn shortest(bytes: &[u8]) -> &[u8] {
+    let redundant = |pair: &&[u8]| matches!((pair[0], pair[1] >= 0x80), (0, false) | (0xFF, true));
+    &bytes[bytes.windows(2).take_while(redundant).count()..]
 }
 
 fn negate(limbs: &mut [u32]) {
@@ -307,6 +327,18 @@ mod tests {
         assert!(decimal("1.55").rescale(1).is_err());
         assert!(decimal("1e2000000000").rescale(0).is_err());
         assert!(decimal("1e2000000000").to_plain().is_err());
+        for (text, number) in [
+            ("1.50", None),
+            ("-2.00", Some(-2)),
+            ("0e2000000000", Some(0)),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("9223372036854775808", None),
+            ("1e18", Some(1_000_000_000_000_000_000)),
+            ("1e2000000000", None),
+            ("1e-2000000000", None),
+        ] {
+            assert_eq!(decimal(text).to_i64(), number, "{text}");
+        }
         assert_eq!(decimal("0e2000000000").rescale(1).unwrap().to_string(), "0.0");
     }
 

@@ -184,11 +184,12 @@ impl From<json::Node> for Value {
     }
 }
 
-/// A JSON number: an integer if it is written as one and fits.
+/// A JSON number: an integer if it is written as one and fits. There is no negative zero, as in Java's
+/// decimals.
 fn number(text: &str) -> Value {
     match text.parse() {
         Ok(integer) => Value::Int64(integer),
-        Err(_) => Value::Float64(text.parse().unwrap_or(f64::NAN)),
+        Err(_) => Value::Float64(text.parse().unwrap_or(f64::NAN) + 0.0),
     }
 }
 
@@ -333,6 +334,8 @@ mod tests {
             assert_eq!(value.member("f"), Some(Value::Float64(1.5)));
             assert_eq!(value.member("big"), Some(Value::Float64(18_446_744_073_709_551_615.0)));
         }
+        let zero = json("[-0.0]").unwrap().decode();
+        assert_eq!(format!("{zero:?}"), "Array([Float64(0.0)])");
         let list = text.member("a").and_then(|a| a.member("l"));
         assert!(matches!(list, Some(Value::Json(list)) if list.as_str() == "[1]"));
     }

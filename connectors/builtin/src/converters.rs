@@ -5,6 +5,7 @@
 
 mod boolean;
 mod bytes;
+mod header;
 mod json;
 mod number;
 mod string;
@@ -20,6 +21,7 @@ use towpath_sdk::schema::{Kind, Schema, SchemaRef};
 
 pub use boolean::BooleanConverter;
 pub use bytes::ByteArrayConverter;
+pub use header::{SimpleHeaderConverter, SimpleHeaderConverterConfig};
 pub use json::{DecimalFormat, JsonConverter, JsonConverterConfig};
 pub use number::{
     DoubleConverter, FloatConverter, IntegerConverter, LongConverter, NumberConverter,
@@ -62,6 +64,7 @@ pub(crate) fn register(registry: &mut Registry) {
         .converter(plugin::<ByteArrayConverter>(bytes::NAMES, bytes::SUMMARY))
         .converter(plugin::<BooleanConverter>(boolean::NAMES, boolean::SUMMARY));
     number::register(registry);
+    registry.header_converter(plugin::<SimpleHeaderConverter>(header::NAMES, header::SUMMARY));
 }
 
 /// The plug-in of a converter.

@@ -1,7 +1,10 @@
-//! Java's view of values: the classes that Kafka Connect's error messages name, and the decoding of
-//! malformed UTF-8.
+//! Java's view of values: the classes that Kafka Connect's error messages name, and what its maps do
+//! with equal keys.
+
+use std::collections::HashMap;
 
 use towpath_sdk::decimal::DECIMAL;
+use towpath_sdk::java_text::java_hash;
 use towpath_sdk::schema::Schema;
 use towpath_sdk::value::Value;
 
@@ -32,4 +35,21 @@ pub(crate) fn class_of(value: &Value, schema: Option<&Schema>) -> &'static str {
         (Value::Json(json), _) if json.is_object() => "java.util.HashMap",
         (Value::Json(_), _) => "java.util.ArrayList",
     }
+}
+
+/// Of entries with one key the last counts, in the place of the first.
+pub(crate) fn last_of_each(entries: impl Iterator<Item = (Value, Value)>) -> Vec<(Value, Value)> {
+    let mut places: HashMap<u32, Vec<usize>> = HashMap::new();
+    let mut kept: Vec<(Value, Value)> = Vec::new();
+    for (key, value) in entries {
+        let same_hash = places.entry(java_hash(&key)).or_default();
+        match same_hash.iter().find(|place| kept[**place].0 == key) {
+            Some(place) => kept[*place].1 = value,
+            None => {
+                same_hash.push(kept.len());
+                kept.push((key, value));
+            }
+        }
+    }
+    kept
 }

@@ -12,10 +12,17 @@
 
 pub mod converters;
 mod java;
+mod pattern;
+pub mod predicates;
+pub mod providers;
+pub mod transforms;
 
 use towpath_sdk::plugin::Registry;
 
 /// Adds everything in this crate to `registry`.
 pub fn register(registry: &mut Registry) {
     converters::register(registry);
+    transforms::register(registry);
+    predicates::register(registry);
+    providers::register(registry);
 }

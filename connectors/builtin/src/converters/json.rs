@@ -234,3 +234,134 @@ impl Converter for JsonConverter {
         Ok(Some(writer.finish()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use towpath_sdk::config::testing;
+
+    use super::*;
+
+    fn config(keys: &[(&str, &str)]) -> Result<JsonConverterConfig, FieldErrors> {
+        let properties = [("converter.type", "value")].iter().chain(keys).copied();
+        JsonConverterConfig::parse(&properties.collect())
+    }
+
+    fn converter(keys: &[(&str, &str)]) -> JsonConverter {
+        JsonConverter::new(config(keys).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_document_passes_through_as_a_slice() {
+        let converter = converter(&[("schemas.enable", "false")]);
+        let bytes = Bytes::from(r#"{"a":[1,2,{"b":null}]}"#.to_owned());
+        let datum = converter.decode("t", Some(bytes.clone())).unwrap();
+        let back = converter.encode("t", &datum, &mut BytesMut::new()).unwrap().unwrap();
+        assert_eq!((back.as_ptr(), back.len()), (bytes.as_ptr(), bytes.len()));
+    }
+
+    #[test]
+    fn a_malformed_document_says_where() {
+        let converter = converter(&[("schemas.enable", "false")]);
+        let error = converter.decode("t", Some(Bytes::from_static(b"{bad json"))).unwrap_err();
+        assert_eq!(
+            error.chain(),
+            format!(
+                "{MALFORMED}: unexpected 'b' at line 1, column 2: expected a double quote to start \
+                 a field name"
+            )
+        );
+    }
+
+    #[test]
+    fn schemas_are_shared_while_the_cache_has_room() {
+        let envelope = |kind: &str| {
+            Bytes::from(format!(
+                r#"{{"schema":{{"type":"{kind}","optional":true}},"payload":null}}"#
+            ))
+        };
+        for (size, shared) in [("0", false), ("1", true)] {
+            let converter = converter(&[("schemas.cache.size", size)]);
+            let read = |kind| converter.decode("t", Some(envelope(kind))).unwrap().schema.unwrap();
+            let (first, second) = (read("int32"), read("int32"));
+            assert_eq!(Arc::ptr_eq(&first, &second), shared, "{size}");
+            assert_eq!(read("string").kind, towpath_sdk::schema::Kind::String);
+        }
+        assert!(config(&[("schemas.cache.size", "-1")]).is_err());
+    }
+
+    #[test]
+    fn the_schema_of_the_configuration_is_checked() {
+        for bad in ["{", "{}", r#"{"type":"int"}"#] {
+            let errors =
+                JsonConverter::new(config(&[("schema.content", bad)]).unwrap()).err().unwrap();
+            assert_eq!(errors.of("schema.content").count(), 1, "{bad}");
+        }
+        let converter = converter(&[("schema.content", r#"{"type":"int32"}"#)]);
+        let datum = converter.decode("t", Some(Bytes::from_static(b"7"))).unwrap();
+        assert_eq!(datum.value, Value::Int32(7));
+        assert!(config(&[("decimal.format", "hex")]).is_err());
+    }
+
+    #[test]
+    fn what_an_error_left_is_gone() {
+        let converter = converter(&[("schemas.enable", "false")]);
+        let mut scratch = BytesMut::new();
+        let schema = towpath_sdk::schema::Schema::new(towpath_sdk::schema::Kind::Array(Arc::new(
+            towpath_sdk::schema::Schema::new(towpath_sdk::schema::Kind::Int8),
+        )));
+        let bad = Value::Array(vec![Value::Int8(1), Value::Int16(2)]);
+        let bad = Datum::new(Arc::new(schema), bad);
+        let error = converter.encode("t", &bad, &mut scratch).unwrap_err();
+        assert_eq!(error.to_string(), "Invalid type for INT8: class java.lang.Short");
+        assert!(scratch.is_empty());
+    }
+
+    /// Key, type, default, importance, group, order, width and name in Kafka Connect's answer to
+    /// `GET /connector-plugins/JsonConverter/config`.
+    #[test]
+    fn the_keys_are_connects() {
+        let keys = JsonConverterConfig::definition().keys.iter().map(|key| {
+            format!(
+                "{} {} {} {} {} {} {} {}",
+                key.name,
+                key.kind.name(),
+                key.default.as_deref().unwrap_or("-"),
+                key.importance.name(),
+                key.group.as_deref().unwrap_or("-"),
+                key.order,
+                key.width.name(),
+                key.display_name
+            )
+        });
+        assert_eq!(
+            keys.collect::<Vec<_>>(),
+            [
+                "converter.type STRING - LOW - -1 NONE converter.type",
+                "schemas.enable BOOLEAN true HIGH Schemas 0 MEDIUM Enable Schemas",
+                "schemas.cache.size INT 1000 HIGH Schemas 1 MEDIUM Schema Cache Size",
+                "schema.content STRING - HIGH Schemas 2 MEDIUM Schema Content",
+                "decimal.format STRING BASE64 LOW Serialization 0 MEDIUM Decimal Format",
+                "replace.null.with.default BOOLEAN true LOW Serialization 1 MEDIUM Replace null with \
+                 default",
+            ]
+        );
+    }
+
+    #[test]
+    fn every_key_has_its_effect() {
+        testing::assert_definition::<JsonConverterConfig>();
+        testing::assert_every_key_is_claimed(
+            JsonConverterConfig::definition(),
+            &[
+                ("converter.type", "the_type_may_be_repeated_but_not_contradicted"),
+                ("schemas.enable", "everything_is_as_in_kafka_connect"),
+                ("schemas.cache.size", "schemas_are_shared_while_the_cache_has_room"),
+                ("schema.content", "the_schema_of_the_configuration_is_checked"),
+                ("decimal.format", "everything_is_as_in_kafka_connect"),
+                ("replace.null.with.default", "everything_is_as_in_kafka_connect"),
+            ],
+        );
+    }
+}

@@ -115,18 +115,45 @@ impl Encoding {
     }
 }
 
+/// As Java decodes it: a high surrogate takes the unit after it along, whatever that is.
 fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Text {
-    let pairs = bytes.chunks_exact(2);
-    let odd = pairs.remainder().iter().map(|_| char::REPLACEMENT_CHARACTER);
-    let units = pairs.map(|pair| unit([pair[0], pair[1]]));
-    let text = char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER));
-    text.chain(odd).collect::<String>().into()
+    let (pairs, odd) = bytes.as_chunks::<2>();
+    let mut units = pairs.iter().map(|pair| unit(*pair));
+    let mut text = String::with_capacity(pairs.len());
+    while let Some(first) = units.next() {
+        let second = (0xD800..0xDC00).contains(&first).then(|| units.next()).flatten();
+        let c = char::decode_utf16(std::iter::once(first).chain(second)).next();
+        text.push(c.and_then(Result::ok).unwrap_or(char::REPLACEMENT_CHARACTER));
+    }
+    text.extend(odd.iter().map(|_| char::REPLACEMENT_CHARACTER));
+    text.into()
 }
 
 /// A slice, unless something is malformed.
 pub(crate) fn utf8(bytes: Bytes) -> Text {
-    Text::try_from(bytes.clone())
-        .unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into())
+    match Text::try_from(bytes.clone()) {
+        Ok(text) => text,
+        Err(_) => lossy(&bytes).into(),
+    }
+}
+
+/// As Java decodes it: one U+FFFD for the longest start of a character, and one for an encoded
+/// surrogate.
+#[cold]
+fn lossy(mut bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    while let Err(error) = std::str::from_utf8(bytes) {
+        let (valid, rest) = bytes.split_at(error.valid_up_to());
+        text.push_str(&String::from_utf8_lossy(valid));
+        text.push(char::REPLACEMENT_CHARACTER);
+        let malformed = match rest {
+            [0xED, 0xA0..=0xBF, 0x80..=0xBF, ..] => 3,
+            _ => error.error_len().unwrap_or(rest.len()),
+        };
+        bytes = &rest[malformed..];
+    }
+    text.push_str(&String::from_utf8_lossy(bytes));
+    text
 }
 
 /// Text in one encoding.

@@ -1,18 +1,16 @@
 //! Payloads by their schema, with Jackson's coercions.
 
-use std::borrow::Cow;
-
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
-use towpath_sdk::decimal::{DECIMAL, Decimal, SCALE};
+use towpath_sdk::decimal::{DECIMAL, Decimal, SCALE, shortest};
 use towpath_sdk::java_text::{hash_map_order, java_hash};
 use towpath_sdk::json::Node;
 use towpath_sdk::schema::{Field, Kind, Schema, SchemaRef};
 use towpath_sdk::value::{Struct, Value};
 use towpath_sdk::{Error, Result, Text};
 
-use crate::java::{DATE, TIME, TIMESTAMP};
+use crate::java::{DATE, TIME, TIMESTAMP, last_of_each};
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -52,8 +50,9 @@ impl Rules {
             Kind::Int16 => Value::Int16(whole(node) as i16),
             Kind::Int32 => Value::Int32(whole(node) as i32),
             Kind::Int64 => Value::Int64(whole(node)),
-            Kind::Float32 => Value::Float32(fractional(node)),
-            Kind::Float64 => Value::Float64(fractional(node)),
+            // Java's decimals know no negative zero.
+            Kind::Float32 => Value::Float32(fractional::<f32>(node) + 0.0),
+            Kind::Float64 => Value::Float64(fractional::<f64>(node) + 0.0),
             Kind::String => match node {
                 Node::String(text) => Value::String(text.clone()),
                 _ => Value::Null,
@@ -122,7 +121,7 @@ impl Rules {
                 let (key, value) = (self.value(keys, Some(key))?, self.value(values, Some(value))?);
                 entries.push((key, value));
             }
-            last_of_each(&mut entries);
+            entries = last_of_each(entries.into_iter());
         }
         // Connect's map is a hash map, whose order others have come to see.
         let order = hash_map_order(entries.iter().map(|(key, _)| java_hash(key)));
@@ -175,23 +174,6 @@ fn require(schema: &Schema, value: &Value, place: &dyn Fn() -> String) -> Result
         }
         _ => Ok(()),
     }
-}
-
-/// Of entries with one key the last counts, in the place of the first.
-fn last_of_each(entries: &mut Vec<(Value, Value)>) {
-    let mut places: std::collections::HashMap<u32, Vec<usize>> = std::collections::HashMap::new();
-    let mut kept: Vec<(Value, Value)> = Vec::with_capacity(entries.len());
-    for (key, value) in entries.drain(..) {
-        let same_hash = places.entry(java_hash(&key)).or_default();
-        match same_hash.iter().find(|place| kept[**place].0 == key) {
-            Some(place) => kept[*place].1 = value,
-            None => {
-                same_hash.push(kept.len());
-                kept.push((key, value));
-            }
-        }
-    }
-    *entries = kept;
 }
 
 /// The value of a logical type, if `schema` is one.
@@ -248,7 +230,9 @@ fn decimal(schema: &Schema, node: &Node) -> Result<Value> {
         Node::String(text) => {
             scale().map_err(invalid)?;
             match base64(text) {
-                Ok(bytes) if !bytes.is_empty() => Ok(Value::Bytes(bytes.into())),
+                Ok(bytes) if !bytes.is_empty() => {
+                    Ok(Value::Bytes(shortest(&bytes).to_vec().into()))
+                }
                 Ok(_) => Err(invalid(Error::data("zero-length number"))),
                 Err(e) => Err(Error::data("Invalid bytes for Decimal field").with_source(e)),
             }
@@ -273,14 +257,18 @@ fn type_of(node: &Node) -> &'static str {
     }
 }
 
+/// White space may stand between groups of four digits, where lines are broken.
 fn base64(text: &Text) -> Result<Vec<u8>, base64::DecodeError> {
-    let spaced = text.bytes().any(|byte| byte <= b' ');
-    let text = if spaced {
-        Cow::Owned(text.chars().filter(|c| *c > ' ').collect::<String>())
-    } else {
-        Cow::Borrowed(&**text)
-    };
-    BASE64.decode(text.as_bytes())
+    if !text.bytes().any(|byte| byte <= b' ') {
+        return BASE64.decode(text.as_bytes());
+    }
+    let mut digits = Vec::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte > b' ' || digits.len() % 4 != 0 {
+            digits.push(byte);
+        }
+    }
+    BASE64.decode(digits)
 }
 
 /// A number's whole part, wrapped to 64 bits; 0 for anything but a number.

@@ -49,20 +49,25 @@ impl<'a> Writer<'a> {
     fn text(&mut self, text: &str) {
         self.raw("\"");
         let mut rest = text;
-        while let Some(at) = rest.find(|c: char| c < ' ' || c == '"' || c == '\\') {
-            let (plain, special) = rest.split_at(at);
+        let special = |c: char| c < ' ' || c == '"' || c == '\\' || c > '\u{FFFF}';
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| special(*c)) {
+            let (plain, from_special) = rest.split_at(at);
             self.raw(plain);
-            match special.as_bytes()[0] {
-                b'"' => self.raw("\\\""),
-                b'\\' => self.raw("\\\\"),
-                b'\n' => self.raw("\\n"),
-                b'\r' => self.raw("\\r"),
-                b'\t' => self.raw("\\t"),
-                0x08 => self.raw("\\b"),
-                0x0C => self.raw("\\f"),
-                control => self.raw(&format!("\\u{control:04X}")),
+            match c {
+                '"' => self.raw("\\\""),
+                '\\' => self.raw("\\\\"),
+                '\n' => self.raw("\\n"),
+                '\r' => self.raw("\\r"),
+                '\t' => self.raw("\\t"),
+                '\x08' => self.raw("\\b"),
+                '\x0C' => self.raw("\\f"),
+                other => {
+                    for unit in other.encode_utf16(&mut [0; 2]) {
+                        self.raw(&format!("\\u{unit:04X}"));
+                    }
+                }
             }
-            rest = &special[1..];
+            rest = from_special.get(c.len_utf8()..).unwrap_or_default();
         }
         self.raw(rest);
         self.raw("\"");

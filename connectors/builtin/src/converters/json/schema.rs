@@ -126,7 +126,11 @@ fn read_fields(nodes: &[Node], rules: Rules) -> Result<Vec<Field>> {
 fn read_default(schema: &Schema, node: &Node, rules: Rules) -> Result<Option<Value>> {
     let value = rules.value(&Arc::new(schema.clone()), Some(node))?;
     if value.is_null() && !schema.optional {
-        return Err(Error::data("Invalid default value").with_class(BUILDER));
+        let cause = Error::data(format!(
+            "Invalid value: null used for required value, schema type: {}",
+            schema.kind.connect_name()
+        ));
+        return Err(Error::data("Invalid default value").with_class(BUILDER).with_source(cause));
     }
     Ok((!value.is_null()).then_some(value))
 }
