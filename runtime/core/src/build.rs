@@ -256,7 +256,11 @@ fn named_converter(
     part: Part,
 ) -> Result<NamedConverter, FieldErrors> {
     let (class, mut settings) = converter_source(properties, key, own, of_worker);
-    let plugin = registry.find_converter(class).ok_or_else(|| not_found(key, class))?;
+    let plugin = match part {
+        Part::Header => registry.find_header_converter(class),
+        Part::Key | Part::Value => registry.find_converter(class),
+    }
+    .ok_or_else(|| not_found(key, class))?;
     let part_name = match part {
         Part::Key => "key",
         Part::Value => "value",

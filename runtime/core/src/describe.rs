@@ -10,7 +10,7 @@ use towpath_formats::rest::{
 use towpath_sdk::config::{
     self, ConfigDef, ConfigKey, ConnectorConfig, FieldErrors, FieldType, Properties,
 };
-use towpath_sdk::plugin::{ConnectorPlugin, PluginName, Registry};
+use towpath_sdk::plugin::{ConnectorPlugin, ConverterPlugin, PluginName, Registry};
 
 use crate::build::{self, WorkerDefaults};
 use crate::framework::{CommonKeys, SinkKeys, SourceKeys};
@@ -90,7 +90,11 @@ fn definition_of(
             (Ok(common), _) => common.header_converter.clone(),
             (Err(_), key) => properties.get(key).map(str::to_owned),
         };
-        if let Some(plugin) = own.and_then(|class| registry.find_converter(&class)) {
+        let plugin = own.and_then(|class| match key {
+            "header.converter" => registry.find_header_converter(&class),
+            _ => registry.find_converter(&class),
+        });
+        if let Some(plugin) = plugin {
             all.merge((plugin.definition)().clone().prefixed(&format!("{key}.")));
         }
     }
@@ -99,19 +103,17 @@ fn definition_of(
 
 fn framework(registry: &Registry, worker: &WorkerDefaults, plugin: &ConnectorPlugin) -> ConfigDef {
     let mut framework = CommonKeys::definition().clone();
-    let converters: Vec<String> = registry
-        .converters()
-        .iter()
-        .flat_map(|p| p.info.names.iter().map(|n| n.name.to_owned()))
-        .collect();
-    for (key, default) in [
-        ("key.converter", &worker.key_converter.0),
-        ("value.converter", &worker.value_converter.0),
-        ("header.converter", &worker.header_converter.0),
+    let name = |p: &ConverterPlugin| p.info.names.iter().map(|n| n.name.to_owned());
+    let converters: Vec<String> = registry.converters().iter().flat_map(name).collect();
+    let header_converters: Vec<String> = registry.header_converters().flat_map(name).collect();
+    for (key, default, recommended) in [
+        ("key.converter", &worker.key_converter.0, &converters),
+        ("value.converter", &worker.value_converter.0, &converters),
+        ("header.converter", &worker.header_converter.0, &header_converters),
     ] {
         if let Some(key) = framework.keys.iter_mut().find(|k| k.name == key) {
             key.default = Some(default.clone());
-            key.recommended.clone_from(&converters);
+            key.recommended.clone_from(recommended);
         }
     }
     framework.merge(match plugin {
