@@ -66,6 +66,12 @@ pub trait Producer: Send + Sync + 'static {
     /// Only for what concerns the whole producer (fenced, broken); nothing of the batch was queued, or
     /// the producer is of no further use.
     fn send(&self, batch: Vec<OutRecord>) -> BoxFuture<'_, PortResult<Receipt>>;
+
+    /// What keeps records from being delivered now, for as long as it does: receipts are only late
+    /// then. `None`: nothing is known to be wrong.
+    fn trouble(&self) -> Option<PortError> {
+        None
+    }
 }
 
 /// How a transaction ended.

@@ -1,0 +1,227 @@
+//! Delivery reports, counted per batch.
+//!
+//! Duty: turn one report per record into one answer per batch, without allocating per record. A
+//! record's opaque value is its batch's slot and its place in the batch.
+//!
+//! Invariants: a batch is answered when every record that was enqueued has been reported and nothing
+//! more will be; an answer that never came (the producer is gone) is [`PortErrorKind::Unknown`] for
+//! every record, never success.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+use towpath_core::ports::{PortError, PortErrorKind, ProduceFailure};
+
+/// The batches under way of one producer.
+#[derive(Default)]
+pub(crate) struct Deliveries {
+    slots: Mutex<Slots>,
+    in_flight: AtomicUsize,
+    waiting: AtomicBool,
+    room: Notify,
+}
+
+#[derive(Default)]
+struct Slots {
+    batches: Vec<Option<Batch>>,
+    free: Vec<usize>,
+}
+
+struct Batch {
+    /// Records without a report, and one more until the batch is sealed.
+    open: usize,
+    failures: Vec<ProduceFailure>,
+    answer: oneshot::Sender<Vec<ProduceFailure>>,
+}
+
+/// A batch that is being enqueued. Whatever was not enqueued when it is dropped will not be: a caller
+/// who goes away half-way leaves nothing behind.
+pub(crate) struct Enqueuing<'a> {
+    deliveries: &'a Deliveries,
+    slot: usize,
+    /// Records that were neither enqueued nor refused.
+    left: usize,
+    /// Whether one of them is counted as in flight already.
+    begun: bool,
+}
+
+impl Deliveries {
+    /// Opens a batch of `len` records. The receiver gets its failures, ordered by index.
+    pub(crate) fn open(
+        &self,
+        len: usize,
+    ) -> (Enqueuing<'_>, oneshot::Receiver<Vec<ProduceFailure>>) {
+        let (answer, answered) = oneshot::channel();
+        let batch = Batch { open: len + 1, failures: Vec::new(), answer };
+        let mut slots = self.slots.lock();
+        let slot = match slots.free.pop() {
+            Some(slot) => {
+                slots.batches[slot] = Some(batch);
+                slot
+            }
+            None => {
+                slots.batches.push(Some(batch));
+                slots.batches.len() - 1
+            }
+        };
+        (Enqueuing { deliveries: self, slot, left: len, begun: false }, answered)
+    }
+
+    /// The report for the record `opaque`.
+    pub(crate) fn delivered(&self, opaque: usize, error: Option<PortError>) {
+        self.in_flight.fetch_sub(1, Ordering::SeqCst);
+        self.close(opaque >> 32, 1, error.map(|error| (opaque & 0xffff_ffff, error)));
+    }
+
+    /// Records enqueued and not reported.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// Wakes who waits for room, or for all reports.
+    pub(crate) fn reported(&self) {
+        if self.waiting.swap(false, Ordering::SeqCst) {
+            self.room.notify_waiters();
+        }
+    }
+
+    /// Waits until `ready` says yes; it is asked again after reports came.
+    pub(crate) async fn wait_until<T>(&self, mut ready: impl FnMut() -> Option<T>) -> T {
+        loop {
+            let notified = self.room.notified();
+            let mut notified = std::pin::pin!(notified);
+            notified.as_mut().enable();
+            self.waiting.store(true, Ordering::SeqCst);
+            if let Some(value) = ready() {
+                return value;
+            }
+            notified.await;
+        }
+    }
+
+    fn close(&self, slot: usize, records: usize, failure: Option<(usize, PortError)>) {
+        let mut slots = self.slots.lock();
+        let Some(batch) = slots.batches.get_mut(slot).and_then(Option::as_mut) else { return };
+        if let Some((index, error)) = failure {
+            batch.failures.push(ProduceFailure { index, error });
+        }
+        batch.open -= records.min(batch.open);
+        if batch.open > 0 {
+            return;
+        }
+        let done = slots.batches[slot].take();
+        slots.free.push(slot);
+        drop(slots);
+        if let Some(mut batch) = done {
+            batch.failures.sort_by_key(|f| f.index);
+            // Nobody has to wait for the answer.
+            drop(batch.answer.send(batch.failures));
+        }
+    }
+}
+
+impl Enqueuing<'_> {
+    /// The opaque value for the record at `index`, which is about to be enqueued, be it again.
+    pub(crate) fn begin(&mut self, index: usize) -> usize {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.deliveries.in_flight.fetch_add(1, Ordering::SeqCst);
+        }
+        (self.slot << 32) | (index & 0xffff_ffff)
+    }
+
+    /// The record begun last was enqueued.
+    pub(crate) fn enqueued(&mut self) {
+        self.begun = false;
+        self.left -= 1;
+    }
+
+    /// The record begun last will not be enqueued.
+    pub(crate) fn refused(&mut self, opaque: usize, error: PortError) {
+        self.enqueued();
+        self.deliveries.delivered(opaque, Some(error));
+    }
+}
+
+impl Drop for Enqueuing<'_> {
+    fn drop(&mut self) {
+        if self.begun {
+            self.deliveries.in_flight.fetch_sub(1, Ordering::SeqCst);
+        }
+        self.deliveries.close(self.slot, self.left + 1, None);
+    }
+}
+
+/// The answers of a batch of `len` records; without one, nothing is known of any.
+pub(crate) async fn failures(
+    answered: oneshot::Receiver<Vec<ProduceFailure>>,
+    len: usize,
+) -> Vec<ProduceFailure> {
+    answered.await.unwrap_or_else(|_gone| {
+        let error = PortError::new(
+            PortErrorKind::Unknown,
+            "the producer was closed before the broker answered",
+        );
+        (0..len).map(|index| ProduceFailure { index, error: error.clone() }).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_batch_is_answered_after_its_last_report_with_failures_by_index() {
+        let deliveries = Deliveries::default();
+        let (mut batch, answered) = deliveries.open(3);
+        let opaque: Vec<usize> = (0..3)
+            .map(|i| {
+                let opaque = batch.begin(i);
+                batch.enqueued();
+                opaque
+            })
+            .collect();
+        drop(batch);
+        let mut answered = Box::pin(failures(answered, 3));
+        let error = PortError::new(PortErrorKind::TooLarge, "large");
+        deliveries.delivered(opaque[2], Some(error.clone()));
+        deliveries.delivered(opaque[0], Some(error));
+        assert!(futures::poll!(&mut answered).is_pending());
+        assert_eq!(deliveries.in_flight(), 1);
+        deliveries.delivered(opaque[1], None);
+        let failed: Vec<usize> = answered.await.iter().map(|f| f.index).collect();
+        assert_eq!(failed, [0, 2]);
+        assert_eq!(deliveries.in_flight(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_batch_given_up_half_way_is_answered_for_what_was_enqueued() {
+        let deliveries = Deliveries::default();
+        let (mut batch, answered) = deliveries.open(5);
+        let first = batch.begin(0);
+        batch.enqueued();
+        batch.begin(1);
+        drop(batch);
+        assert_eq!(deliveries.in_flight(), 1);
+        deliveries.delivered(first, None);
+        assert!(failures(answered, 5).await.is_empty());
+        // The slot serves the next batch.
+        let (mut batch, answered) = deliveries.open(1);
+        let opaque = batch.begin(0);
+        batch.refused(opaque, PortError::new(PortErrorKind::Invalid, "no"));
+        drop(batch);
+        assert_eq!(failures(answered, 1).await.len(), 1);
+        assert_eq!(deliveries.slots.lock().batches.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn without_an_answer_every_record_is_unknown() {
+        let deliveries = Deliveries::default();
+        let (batch, answered) = deliveries.open(2);
+        std::mem::forget(batch);
+        drop(deliveries);
+        let failures = failures(answered, 2).await;
+        assert_eq!(failures.len(), 2);
+        assert!(failures.iter().all(|f| f.error.kind == PortErrorKind::Unknown));
+    }
+}
