@@ -67,7 +67,7 @@ fn hint(source: &io::Error) -> &'static str {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             ", for which its file system needs more space"
         }
-        io::ErrorKind::IsADirectory => ", which is a directory: name a file",
+        io::ErrorKind::IsADirectory => ", where a directory is",
         _ => "",
     }
 }
@@ -90,11 +90,7 @@ mod tests {
     #[test]
     fn kinds_follow_the_operating_system() {
         check(io::ErrorKind::NotFound, ErrorKind::NotFound, "open '/x'");
-        check(
-            io::ErrorKind::IsADirectory,
-            ErrorKind::Config,
-            "open '/x', which is a directory: name a file",
-        );
+        check(io::ErrorKind::IsADirectory, ErrorKind::Config, "open '/x', where a directory is");
         check(
             io::ErrorKind::StorageFull,
             ErrorKind::OutOfSpace,

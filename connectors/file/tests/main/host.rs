@@ -41,6 +41,13 @@ impl TestHost {
         Arc::new(Self { clock, waiting: watch::channel(None).0 })
     }
 
+    /// Resolves when the task waits for a reason that contains `text`.
+    pub(crate) async fn waits_for(&self, text: &str) {
+        let mut waiting = self.waiting.subscribe();
+        let said = |reason: &Option<String>| reason.as_ref().is_some_and(|r| r.contains(text));
+        waiting.wait_for(said).await.unwrap();
+    }
+
     pub(crate) fn reason(&self) -> Option<String> {
         self.waiting.borrow().clone()
     }
@@ -79,6 +86,7 @@ pub(crate) fn registry() -> Registry {
     let mut registry = Registry::default();
     registry.source::<towpath_connector_file::stream_source::FileStreamSource>();
     registry.sink::<towpath_connector_file::stream_sink::FileStreamSink>();
+    registry.sink::<towpath_connector_file::sink::FileSink>();
     registry
 }
 

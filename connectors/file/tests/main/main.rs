@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod host;
 #[cfg(test)]
+mod sink;
+#[cfg(test)]
 mod stream_sink;
 #[cfg(test)]
 mod stream_source;
