@@ -4,7 +4,7 @@
 //! handle. The calls block, so they run where blocking is allowed.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -16,13 +16,16 @@ use towpath_core::ports::{
 use towpath_sdk::record::TopicPartition;
 
 use crate::error;
-use crate::native::{self, AdminError, PartitionReply, TopicHandle, Which};
+use crate::native::{self, AdminError, Alive, PartitionReply, TopicHandle, Which};
 use crate::options::{ClientKind, KafkaOptions};
 use crate::producer::{Client, Running};
 use crate::transaction::{blocking, init};
 
 /// Transactional ids fenced at the same time: each takes a client with its threads.
 const FENCE_AT_ONCE: usize = 8;
+
+/// How soon a broker is asked again that does not know a partition's leader yet.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Administration of a cluster.
 pub(crate) struct KafkaAdmin {
@@ -123,6 +126,28 @@ fn describe(
 
 /// What says that a topic is not there.
 const MISSING: &[Code] = &[Code::UnknownTopicOrPartition, Code::UnknownTopic];
+
+/// First or end offsets of partitions. A partition whose leader is just being made known is asked
+/// again. Blocks.
+pub(crate) fn list_offsets(
+    client: &dyn Alive,
+    places: &[TopicPartition],
+    ends: bool,
+    timeout: Duration,
+) -> Result<Vec<PartitionReply>, AdminError> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let replies = native::list_offsets(client, places, ends, left)?;
+        let unsettled = |reply: &PartitionReply| {
+            reply.code != 0 && error::kind(reply.code) == PortErrorKind::Degraded
+        };
+        if !replies.iter().any(unsettled) || Instant::now() + ASK_AGAIN > deadline {
+            return Ok(replies);
+        }
+        std::thread::sleep(ASK_AGAIN);
+    }
+}
 
 /// The first partition's error, in words.
 fn first_failure(replies: &[PartitionReply], what: &str) -> PortResult<()> {
@@ -261,7 +286,7 @@ impl Admin for KafkaAdmin {
                 (0..topic.partitions).map(|p| TopicPartition::new(name.as_str(), p)).collect();
             let (first, end) = self
                 .ask(what.clone(), move |client, timeout| {
-                    let list = |ends| native::list_offsets(&*client.native, &places, ends, timeout);
+                    let list = |ends| list_offsets(&*client.native, &places, ends, timeout);
                     Ok((list(false)?, list(true)?))
                 })
                 .await?;

@@ -28,6 +28,7 @@ use towpath_core::ports::{
 };
 use towpath_sdk::record::{RawBatch, TopicPartition};
 
+use crate::admin::list_offsets;
 use crate::bell::Bell;
 use crate::context::Context;
 use crate::error;
@@ -233,7 +234,7 @@ impl KafkaConsumer {
             };
             let what = "failed to find where partitions begin and end";
             let failed = |e| native.context().explain(e).context(what);
-            let listed = native::list_offsets(&*native, &rest, ends, timeout)
+            let listed = list_offsets(&*native, &rest, ends, timeout)
                 .map_err(|e| failed(error::with_text(e.code, &e.text)))?;
             for reply in listed {
                 if reply.code != 0 {
