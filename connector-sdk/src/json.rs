@@ -45,11 +45,11 @@ impl Document {
     /// The document out of the `text` that was scanned, without leading zeros of numbers: a slice in
     /// all but that case.
     #[must_use]
-    pub fn strict(&self, text: &ByteString) -> ByteString {
+    pub fn strict(&self, text: ByteString) -> ByteString {
         let piece = |place: Range<usize>| text.get(place).unwrap_or_default();
         if self.zeros.is_empty() {
             if self.place.len() == text.len() {
-                return text.clone();
+                return text;
             }
             return text.slice_ref(piece(self.place()));
         }
@@ -207,7 +207,7 @@ mod tests {
     fn leading_zeros_are_dropped() {
         let text = ByteString::from_static(" {\"a\":[007,-00,0.50,-01.5e03,0]} x");
         let document = Document::scan(&text).unwrap().unwrap();
-        assert_eq!(document.strict(&text), "{\"a\":[7,-0,0.50,-1.5e03,0]}");
+        assert_eq!(document.strict(text), "{\"a\":[7,-0,0.50,-1.5e03,0]}");
     }
 
     #[test]
@@ -243,7 +243,7 @@ mod tests {
         let strict = serde_json::from_str::<serde_json::Value>(text);
         match (Document::scan(text), strict) {
             (Ok(Some(document)), Ok(value)) => {
-                let text = document.strict(&ByteString::from(text));
+                let text = document.strict(ByteString::from(text));
                 serde_json::from_str::<serde_json::Value>(&text).is_ok_and(|v| v == value)
             }
             (Ok(Some(document)), Err(_)) => {
@@ -276,7 +276,7 @@ mod tests {
             };
             let document = Document::scan(&text).unwrap().unwrap();
             prop_assert_eq!(document.place(), 0..text.len());
-            let node = Node::of(&document.strict(&ByteString::from(text.clone())));
+            let node = Node::of(&document.strict(ByteString::from(text.clone())));
             prop_assert!(same(&node, &value), "{text} {node:?}");
             // Cut short it is malformed, unless it is a number.
             let cut: String = text.chars().take(text.chars().count() - 1).collect();

@@ -121,13 +121,13 @@ impl Json {
         let document = json::Document::scan(&text)
             .map_err(|e| Error::data(format!("malformed JSON: {e}")).with_source(e))?;
         document
-            .and_then(|document| Self::of(&text, &document))
+            .and_then(|document| Self::of(text, &document))
             .ok_or_else(|| Error::data("not a JSON object or array"))
     }
 
     /// The `document` that was found in `text`, if it is an object or an array.
     #[must_use]
-    pub fn of(text: &ByteString, document: &json::Document) -> Option<Self> {
+    pub fn of(text: ByteString, document: &json::Document) -> Option<Self> {
         match text.as_bytes().get(document.place().start) {
             Some(b'{' | b'[') => Some(Self(document.strict(text))),
             _ => None,
@@ -157,7 +157,7 @@ impl Json {
     #[must_use]
     pub fn member(&self, name: &str) -> Option<Value> {
         let value = json::member(&self.0, name)?;
-        Some(Value::of_json(&self.0.slice_ref(value)))
+        Some(Value::of_json(self.0.slice_ref(value)))
     }
 
     /// The value tree: objects become [`Value::Map`] with text keys in the text's order, integers
@@ -214,10 +214,10 @@ impl Value {
     /// The value of a validated JSON document without white space around it: an object or array
     /// stays text.
     #[must_use]
-    pub fn of_json(document: &ByteString) -> Self {
+    pub fn of_json(document: ByteString) -> Self {
         match document.as_bytes().first() {
-            Some(b'{' | b'[') => Self::Json(Json(document.clone())),
-            _ => json::Node::of(document).into(),
+            Some(b'{' | b'[') => Self::Json(Json(document)),
+            _ => json::Node::of(&document).into(),
         }
     }
 

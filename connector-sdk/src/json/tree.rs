@@ -131,7 +131,8 @@ impl Builder<'_> {
 
 /// Leaves of each name the last member, in the place of the first.
 fn last_of_each(members: Vec<(ByteString, Node)>) -> Vec<(ByteString, Node)> {
-    let few = members.len() <= 8;
+    // Comparing all pairs is quicker than hashing as long as they are few.
+    let few = members.len() <= 32;
     let repeated = |(at, (name, _)): (usize, &(ByteString, Node))| {
         members[..at].iter().any(|(earlier, _)| earlier == name)
     };

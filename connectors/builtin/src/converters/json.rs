@@ -24,7 +24,7 @@ use towpath_sdk::converter::Converter;
 use towpath_sdk::json::{Document, Node, members, unquote};
 use towpath_sdk::plugin::PluginName;
 use towpath_sdk::schema::SchemaRef;
-use towpath_sdk::value::{Datum, Json, Value};
+use towpath_sdk::value::{Datum, Value};
 use towpath_sdk::{Error, Result, Text};
 
 use super::{Configured, ConverterType};
@@ -166,7 +166,7 @@ impl JsonConverter {
         let (schema, payload) = schema.zip(payload).ok_or_else(no_envelope)?;
         let payload = document.slice_ref(payload);
         if schema == "null" {
-            return Ok(Datum::schemaless(Value::of_json(&payload)));
+            return Ok(Datum::schemaless(Value::of_json(payload)));
         }
         let schema = self
             .read
@@ -180,7 +180,7 @@ impl JsonConverter {
 fn read_schema(text: &str, rules: decode::Rules) -> Result<Option<SchemaRef>> {
     let text = Text::from(text);
     match Document::scan(&text) {
-        Ok(Some(document)) => schema::read(&Node::of(&document.strict(&text)), rules),
+        Ok(Some(document)) => schema::read(&Node::of(&document.strict(text)), rules),
         Ok(None) => Err(Error::data("Schema must contain 'type' field")),
         Err(malformed) => Err(Error::data(
             "Failed to parse schema in converter config due to serialization error: ",
@@ -195,13 +195,10 @@ impl Converter for JsonConverter {
         let text = Text::try_from(bytes).map_err(|e| Error::data(MALFORMED).with_source(e))?;
         let document = Document::scan(&text).map_err(|e| Error::data(MALFORMED).with_source(e))?;
         if self.config.schemas_enable {
-            return self.decode_envelope(document.map(|document| document.strict(&text)));
+            return self.decode_envelope(document.map(|document| document.strict(text)));
         }
         let Some(document) = document else { return Ok(Datum::null()) };
-        Ok(Datum::schemaless(match Json::of(&text, &document) {
-            Some(json) => Value::Json(json),
-            None => Value::of_json(&document.strict(&text)),
-        }))
+        Ok(Datum::schemaless(Value::of_json(document.strict(text))))
     }
 
     fn encode(&self, _: &str, datum: &Datum, scratch: &mut BytesMut) -> Result<Option<Bytes>> {
