@@ -74,6 +74,7 @@ fn translate(java: &str) -> Result<String, String> {
             '&' | '~' | '-' if in_class && rest.peek() == Some(&c) => {
                 return refuse("an operator between character classes");
             }
+            '{' if !in_class => out.push_str(&counts(&mut rest)?),
             '(' if !in_class && rest.peek() == Some(&'?') => {
                 out.push_str("(?");
                 rest.next();
@@ -83,6 +84,23 @@ fn translate(java: &str) -> Result<String, String> {
         }
     }
     Ok(out)
+}
+
+/// `{n}`, `{n,}` or `{n,m}`: the engine would swap the two if they came in the other order.
+fn counts(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<String, String> {
+    let counts: String = rest.by_ref().take_while(|c| *c != '}').collect();
+    let (least, most) = counts.split_once(',').unwrap_or((&counts, &counts));
+    let number = |text: &str| text.parse::<u32>().ok();
+    let right = match (number(least), number(most)) {
+        (Some(least), Some(most)) => least <= most,
+        (Some(_), None) => most.is_empty(),
+        (None, _) => false,
+    };
+    if right {
+        Ok(format!("{{{counts}}}"))
+    } else {
+        refuse("a '{' that is no count of repetitions")
+    }
 }
 
 fn quoted(rest: &mut std::iter::Peekable<std::str::Chars<'_>>, out: &mut String) {

@@ -96,7 +96,7 @@ impl Wants {
     fn includes(&self, at: &TopicPartition) -> bool {
         match self {
             Self::Topics(names) => names.contains(&*at.topic),
-            Self::Pattern(regex) => regex.is_match(&at.topic).unwrap_or(false),
+            Self::Pattern(regex) => regex.is_match(&*at.topic).unwrap_or(false),
             Self::Exactly(partitions) => partitions.contains(at),
         }
     }

@@ -23,6 +23,7 @@ pub mod client_properties;
 pub mod config_topic;
 pub mod dlq;
 pub mod environment;
+pub mod java_regex;
 pub mod messages;
 pub mod offset_topic;
 pub mod override_policy;
