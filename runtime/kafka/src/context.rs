@@ -62,6 +62,8 @@ pub(crate) struct Context {
 struct TroubleState {
     now: BTreeMap<Scope, (PortError, Instant)>,
     changed: bool,
+    /// All connections are down, which may be for want of use: to be looked into before it is told.
+    suspected: bool,
     /// What a broker's connection last failed with: the reason behind "all brokers are down".
     connection: Option<String>,
 }
@@ -96,9 +98,20 @@ impl Context {
         self.trouble.lock().first()
     }
 
-    /// What the trouble of now is about.
+    /// What the trouble of now, or one that is suspected, is about.
     pub(crate) fn trouble_scope(&self) -> Option<Scope> {
-        self.trouble.lock().now.keys().next().copied()
+        let state = self.trouble.lock();
+        state.now.keys().next().copied().or(state.suspected.then_some(Scope::Brokers))
+    }
+
+    /// Notes whether a broker answered when asked.
+    pub(crate) fn probed(&self, outcome: Result<(), i32>) {
+        let suspected = std::mem::take(&mut self.trouble.lock().suspected);
+        match outcome {
+            Ok(()) => self.healed(Scope::Brokers),
+            Err(_) if suspected => self.troubled(self.unreachable(), Scope::Brokers),
+            Err(_) => {}
+        }
     }
 
     /// What is wrong now, if that changed since the last call.
@@ -204,12 +217,9 @@ impl Context {
                 self.troubled(error, Scope::Brokers);
             }
             Code::AllBrokersDown => {
-                let connection = self.trouble.lock().connection.clone();
-                // A refusal says more than the silence that follows it.
-                if self.trouble().is_none_or(|t| t.kind == PortErrorKind::Unreachable) {
-                    let error = unreachable_text(&self.brokers, connection.as_deref());
-                    self.troubled(error, Scope::Brokers);
-                }
+                let mut state = self.trouble.lock();
+                // What is known already, a refusal above all, says more.
+                state.suspected |= !state.now.contains_key(&Scope::Brokers);
             }
             Code::PollExceeded => {
                 tracing::warn!(client = %self.client_id, "{reason}");
@@ -276,6 +286,10 @@ impl ClientContext for Context {
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::error!(target: "librdkafka", client, facility, "{message}");
+            }
+            // Said once, and it means that records are skipped or come again.
+            RDKafkaLogLevel::Info if facility == "OFFSET" && message.contains("offset reset") => {
+                tracing::warn!(target: "librdkafka", client, "{message}");
             }
             // Connection attempts that fail come here, over and over: the trouble of the client says
             // it once, with the reason.
@@ -359,15 +373,19 @@ mod tests {
         context.global_error(Code::BrokerTransportFailure, refused);
         assert!(context.trouble_change().is_none(), "one broker may be down");
         context.global_error(Code::AllBrokersDown, "2/2 brokers are down");
+        assert!(context.trouble_change().is_none(), "connections may be closed for want of use");
+        assert_eq!(context.trouble_scope(), Some(Scope::Brokers), "but it is looked into");
+        context.probed(Err(-195));
         let text = context.trouble_change().unwrap().unwrap().text;
         assert!(text.contains("k1:9092,k2:9092"), "{text}");
         assert!(text.contains("Connection refused"), "{text}");
         assert!(!text.contains("after 0ms"), "{text}");
         context.global_error(Code::AllBrokersDown, "2/2 brokers are down");
+        context.probed(Err(-195));
         assert!(context.trouble_change().is_none(), "told already");
         context.healed(Scope::Group);
         assert!(context.trouble().is_some(), "an assignment does not show that brokers answer");
-        context.healed(Scope::Brokers);
+        context.probed(Ok(()));
         assert!(context.trouble_change().unwrap().is_none());
     }
 
@@ -380,6 +398,7 @@ mod tests {
              (after 300ms in state AUTH_REQ)",
         );
         context.global_error(Code::AllBrokersDown, "1/1 brokers are down");
+        context.probed(Err(-195));
         let trouble = context.trouble().unwrap();
         assert_eq!(trouble.kind, PortErrorKind::Unauthenticated);
         assert!(trouble.text.contains("sasl.jaas.config"), "{trouble}");

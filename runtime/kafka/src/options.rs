@@ -210,7 +210,7 @@ impl Settings {
         config.set_log_level(if tracing::enabled!(target: "librdkafka", tracing::Level::DEBUG) {
             RDKafkaLogLevel::Debug
         } else {
-            RDKafkaLogLevel::Notice
+            RDKafkaLogLevel::Info
         });
         config
     }

@@ -124,10 +124,7 @@ fn serve(client: &Arc<Client>, events: &Queue, stopping: &AtomicBool) {
 fn look_again(client: &Client, scope: Scope) {
     let context = client.context();
     match scope {
-        Scope::Brokers if native::probe(&*client.native, PROBE_INTERVAL).is_ok() => {
-            context.healed(Scope::Brokers);
-        }
-        Scope::Brokers => {}
+        Scope::Brokers => context.probed(native::probe(&*client.native, PROBE_INTERVAL)),
         // What else was wrong showed in the failures of records.
         other => context.healed_after(other, QUIET),
     }

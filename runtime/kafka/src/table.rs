@@ -326,10 +326,8 @@ impl Follower {
 
     fn tell_trouble(&self) -> Result<(), Gone> {
         let context = self.native.context();
-        if context.trouble_scope() == Some(Scope::Brokers)
-            && native::probe(&*self.native, PROBE_INTERVAL).is_ok()
-        {
-            context.healed(Scope::Brokers);
+        if context.trouble_scope() == Some(Scope::Brokers) {
+            context.probed(native::probe(&*self.native, PROBE_INTERVAL));
         }
         match context.trouble_change() {
             Some(trouble) => self.send(TableEvent::Trouble(trouble)),

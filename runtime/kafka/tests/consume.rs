@@ -247,3 +247,72 @@ async fn many_partitions_and_records_come_complete_and_in_order() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offset_out_of_range_goes_where_auto_offset_reset_says() {
+    let cluster = cluster();
+    let topic = topic(&cluster, "out-of-range", 1).await;
+    let producer = producer(&cluster).await;
+    send(&*producer, numbered(&topic, 0, 3)).await;
+    let mut consumer = consumer(&cluster, &unique("g"), &topic).await;
+    let place = assigned(&mut *consumer).await.remove(0);
+    soon(consumer.start(vec![(place, Some(1000))])).await.unwrap();
+    assert_eq!(values(&batches(&mut *consumer, 3).await), ["0", "1", "2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn latest_starts_behind_what_is_there_and_none_refuses() {
+    let mut options = options();
+    options.consumer.insert("auto.offset.reset".into(), "latest".into());
+    let cluster = KafkaCluster::new(options.clone()).unwrap();
+    let topic = topic(&cluster, "latest", 1).await;
+    let producer = producer(&cluster).await;
+    send(&*producer, numbered(&topic, 0, 3)).await;
+    let mut latest = consumer(&cluster, &unique("g"), &topic).await;
+    started(&mut *latest).await;
+    send(&*producer, numbered(&topic, 3, 1)).await;
+    assert_eq!(values(&batches(&mut *latest, 1).await), ["3"]);
+
+    options.consumer.insert("auto.offset.reset".into(), "error".into());
+    let cluster = KafkaCluster::new(options).unwrap();
+    let mut none = consumer(&cluster, &unique("g"), &topic).await;
+    let place = assigned(&mut *none).await.remove(0);
+    let error = soon(none.start(vec![(place, None)])).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::Invalid);
+    assert!(error.text.contains("auto.offset.reset"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recreated_topic_is_read_from_its_beginning_under_a_new_epoch() {
+    let cluster = cluster();
+    let topic = topic(&cluster, "recreated", 1).await;
+    let producer = producer(&cluster).await;
+    send(&*producer, numbered(&topic, 0, 10)).await;
+    let mut consumer = consumer(&cluster, &unique("g"), &topic).await;
+    let place = started(&mut *consumer).await.remove(0);
+    let old = batches(&mut *consumer, 10).await[0].epoch;
+    let outcome = soon(consumer.commit(vec![(place.clone(), 10)])).await;
+    assert!(matches!(outcome, CommitOutcome::Done), "{outcome:?}");
+    drop(producer);
+
+    crate::support::kafka_tool(&["topics", "--delete", "--topic", &topic]).await;
+    let create = ["topics", "--create", "--topic", &topic, "--partitions", "1"];
+    crate::support::kafka_tool(&create).await;
+    send(&*crate::support::producer(&cluster).await, numbered(&topic, 20, 3)).await;
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        match event(&mut *consumer).await {
+            ConsumerEvent::Batch(batch) => {
+                assert!(batch.rows.is_empty() || batch.epoch > old, "{batch:?}");
+                seen.extend(values(&[batch]));
+            }
+            ConsumerEvent::Assigned { partitions, .. } => {
+                let at = partitions.into_iter().map(|p| (p, None)).collect();
+                soon(consumer.start(at)).await.unwrap();
+            }
+            ConsumerEvent::Revoking { .. } | ConsumerEvent::Lost { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(seen, ["20", "21", "22"]);
+}

@@ -202,3 +202,13 @@ pub(crate) fn values(batches: &[RawBatch]) -> Vec<String> {
     };
     batches.iter().flat_map(|b| b.rows.iter().map(|r| value(b, &r.value))).collect()
 }
+
+/// Runs one of Kafka's own tools.
+pub(crate) async fn kafka_tool(args: &[&str]) {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/stack/kafka-tool");
+    let args: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();
+    let stack = variable("TOWPATH_TEST_STACK");
+    let run = move || std::process::Command::new(root).arg(stack).args(args).output().unwrap();
+    let output = tokio::task::spawn_blocking(run).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

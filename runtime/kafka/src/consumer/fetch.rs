@@ -101,20 +101,6 @@ impl Backlog {
         self.permit = Permit::None;
     }
 
-    /// Drops the next item's records before offset `from`.
-    pub(crate) fn skip_before(&mut self, from: i64) {
-        if let Some(Fetched::Records(records)) = self.items.front_mut() {
-            let old = records.iter().take_while(|record| record.offset() < from).count();
-            if old > 0 {
-                records.advance(old);
-                self.permit = Permit::None;
-            }
-            if records.len() == 0 {
-                self.items.pop_front();
-            }
-        }
-    }
-
     /// Drops what belongs to partitions of which `keep` says no.
     pub(crate) fn retain(&mut self, keep: impl Fn(&str, i32) -> bool) {
         self.items.retain(|item| match item {

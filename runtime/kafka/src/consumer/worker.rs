@@ -65,6 +65,8 @@ struct Slot {
     run: Option<u64>,
     /// Behind what was delivered: where it goes on.
     end: i64,
+    /// Whether anything was delivered since the start.
+    delivered: bool,
     /// Whether fetching it fails.
     failing: bool,
 }
@@ -245,7 +247,14 @@ impl Worker {
             if !self.data.take_partition(&place.topic, place.partition) {
                 tracing::error!(%place, "librdkafka gave no queue for a partition");
             }
-            let slot = Slot { place: place.clone(), epoch, run: None, end: -1, failing: false };
+            let slot = Slot {
+                place: place.clone(),
+                epoch,
+                run: None,
+                end: -1,
+                delivered: false,
+                failing: false,
+            };
             self.slots.entry(Arc::clone(&place.topic)).or_default().insert(place.partition, slot);
         }
         let list = list(places.iter().map(|place| (place, Offset::Offset(0))));
@@ -407,6 +416,7 @@ impl Worker {
             if let Some(slot) = self.slot(place) {
                 slot.run = Some(run);
                 slot.end = *offset;
+                slot.delivered = false;
             }
         }
         Ok(())
@@ -511,13 +521,17 @@ impl Worker {
             };
             let was_failing = slot.failing;
             match front {
-                Front::Records { first, .. } if first < slot.end => {
-                    self.backlog.skip_before(slot.end);
+                Front::Records { first, .. } if first < slot.end && slot.delivered => {
+                    drop(room);
+                    let place = slot.place.clone();
+                    self.gone_back(place, first);
+                    return true;
                 }
                 Front::Records { .. } => {
                     let batch = self.backlog.batch(&slot.place, slot.epoch, &self.waker);
                     let Some(batch) = batch else { return false };
                     slot.end = batch.end;
+                    slot.delivered = true;
                     slot.failing = false;
                     room.send(Item::Batch(run, batch));
                 }
@@ -525,6 +539,7 @@ impl Worker {
                     slot.failing = false;
                     if offset > slot.end {
                         slot.end = offset;
+                        slot.delivered = true;
                         room.send(Item::Batch(run, empty(&slot.place, slot.epoch, offset)));
                     }
                     self.backlog.skip();
@@ -541,6 +556,22 @@ impl Worker {
                 self.see_whether_data_healed();
             }
         }
+    }
+
+    /// A partition delivers offsets from before what it delivered: it was truncated or recreated, and
+    /// `auto.offset.reset` was applied. Offsets of one epoch ascend, so that is a new assignment.
+    fn gone_back(&mut self, place: TopicPartition, to: i64) {
+        let Some(slot) = self.slot(&place) else { return };
+        tracing::warn!(%place, was = slot.end, now = to, "offsets went back: recreated or truncated?");
+        self.halt(std::slice::from_ref(&place));
+        self.last_epoch += 1;
+        let epoch = Epoch(self.last_epoch);
+        if let Some(slot) = self.slot(&place) {
+            slot.epoch = epoch;
+        }
+        let lost = ConsumerEvent::Lost { partitions: vec![place.clone()] };
+        let again = ConsumerEvent::Assigned { partitions: vec![place], epoch };
+        self.outbox.extend([Item::Event(lost), Item::Event(again)]);
     }
 
     fn see_whether_data_healed(&self) {
@@ -576,12 +607,14 @@ impl Worker {
         let (probing, subscribed) = (Arc::clone(&self.probing), Arc::clone(&self.subscribed));
         // Not awaited: it ends by its time-out, and the thread waits for that before it ends.
         drop(self.runtime.spawn_blocking(move || {
-            let healthy = match scope {
-                Scope::Brokers => native::probe(&*native, PROBE_INTERVAL).is_ok(),
-                _ => subscribed.lock().clone().iter().all(|topic| is_there(&native, topic)),
-            };
-            if healthy {
-                native.context().healed(scope);
+            match scope {
+                Scope::Brokers => native.context().probed(native::probe(&*native, PROBE_INTERVAL)),
+                _ => {
+                    let topics = subscribed.lock().clone();
+                    if topics.iter().all(|topic| is_there(&native, topic)) {
+                        native.context().healed(scope);
+                    }
+                }
             }
             *probing.lock() = Some(Instant::now() + PROBE_INTERVAL);
             drop(native);
