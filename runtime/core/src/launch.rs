@@ -179,6 +179,7 @@ impl Engine {
         self,
         start: TaskStart,
         status: StatusCell,
+        topics: Arc<TopicNotes>,
         wanted: watch::Receiver<Wanted>,
     ) -> TaskEnd {
         let properties = self.resolve(&start.properties)?;
@@ -189,7 +190,7 @@ impl Engine {
         let settings = blueprint.settings(&self.0.worker);
         let metrics = self.0.metrics.task(&start.id.connector, start.id.task);
         let host = Arc::new(TaskHost {
-            topics: Arc::new(TopicNotes::new(start.id.clone(), self.0.topic_uses.clone())),
+            topics,
             id: start.id.clone(),
             clock: Arc::clone(&self.0.clock),
             status,
@@ -336,11 +337,13 @@ impl Launcher for Engine {
         let (wanted, receiver) = watch::channel(start.wanted);
         let status = StatusCell::default();
         let id = start.id.clone();
-        let running = self.clone().run(start, status.clone(), receiver.clone());
+        let topics = Arc::new(TopicNotes::new(id.clone(), self.0.topic_uses.clone()));
+        let running =
+            self.clone().run(start, status.clone(), Arc::clone(&topics), receiver.clone());
         let task = self.0.data.spawn(running);
         let deadline = self.0.worker.stop_timeout * 2 + STOP_GRACE;
         let ended = ended(id, task, receiver, deadline).boxed();
-        TaskHandle { wanted, status, ended }
+        TaskHandle { wanted, status, topics, ended }
     }
 
     fn check_offsets(

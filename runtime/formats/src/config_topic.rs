@@ -1,13 +1,14 @@
 //! The records of Connect's config topic (one partition, compacted).
 //!
 //! Invariants: what this module writes, Kafka Connect 2.0 to 4.3 reads with the same meaning, and the
-//! bytes are those that Connect would write (but for [`Stamp`], below). What Connect wrote is read
+//! bytes are those that Connect would write (but for [`Stamp`] and a commit's digest, below). What Connect wrote is read
 //! here; members that this version doesn't know are ignored, keys that it doesn't know come back as
 //! [`ConfigRecord::Unknown`].
 //!
 //! A connector's record may carry a [`Stamp`] beside `properties`: the version behind an `ETag`, and
 //! who changed it when. Connect reads only `properties`, so a worker on the JVM is not disturbed; a
-//! connector that it wrote simply has no stamp.
+//! connector that it wrote simply has no stamp. In the same way a commit may carry a digest of the task
+//! configs that it commits, by which a reader sees that two writers' records got mixed.
 //!
 //! Deliberately absent: what records mean together (a task's config counts only from its commit on).
 
@@ -51,6 +52,8 @@ pub enum ConfigRecord {
         connector: String,
         /// How many tasks there are.
         tasks: Option<u32>,
+        /// A digest of the configs that this commits, if a Towpath worker wrote it.
+        digest: Option<u64>,
     },
     /// `target-state-<connector>`: what the user wants. `None`: started.
     TargetState {
@@ -192,6 +195,15 @@ struct PropertiesValue {
 #[derive(Serialize, Deserialize)]
 struct CommitValue {
     tasks: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient")]
+    towpath: Option<CommitStamp>,
+}
+
+/// Our own fact about a commit; Connect ignores it.
+#[derive(Serialize, Deserialize)]
+struct CommitStamp {
+    /// In hexadecimal, since JSON's numbers are not all exact.
+    digest: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -247,10 +259,10 @@ impl ConfigRecord {
                 return Ok(Self::Task { connector: connector.to_owned(), task, properties });
             }
             if let Some(connector) = after(COMMIT) {
-                return Ok(Self::Commit {
-                    connector,
-                    tasks: parsed::<CommitValue>(value)?.map(|v| v.tasks),
-                });
+                let commit = parsed::<CommitValue>(value)?;
+                let stamp = commit.as_ref().and_then(|v| v.towpath.as_ref());
+                let digest = stamp.and_then(|s| u64::from_str_radix(&s.digest, 16).ok());
+                return Ok(Self::Commit { connector, tasks: commit.map(|v| v.tasks), digest });
             }
             if let Some(connector) = after(TARGET_STATE) {
                 return Ok(Self::TargetState {
@@ -317,7 +329,10 @@ impl ConfigRecord {
             Self::Task { properties, .. } => properties
                 .as_ref()
                 .map(|properties| json(&ConnectorValue { properties, towpath: None })),
-            Self::Commit { tasks, .. } => tasks.map(|tasks| json(&CommitValue { tasks })),
+            Self::Commit { tasks, digest, .. } => tasks.map(|tasks| {
+                let towpath = digest.map(|d| CommitStamp { digest: format!("{d:016x}") });
+                json(&CommitValue { tasks, towpath })
+            }),
             Self::TargetState { state, .. } => state.map(|state| {
                 let (v1, v2) = (state.v1_name().to_owned(), state.name().to_owned());
                 json(&TargetStateValue { state: Some(v1), state_v2: Some(v2) })
@@ -343,6 +358,12 @@ pub(crate) fn split_task(rest: &str) -> Option<(&str, u32)> {
     let number: u32 = task.parse().ok()?;
     // Only the form that is written: not "+1", not "01".
     (number.to_string() == task).then_some((connector, number))
+}
+
+/// A stamp of a later version must not hide the record.
+fn lenient<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<CommitStamp>, D::Error> {
+    let value = Value::deserialize(from)?;
+    Ok(serde_json::from_value(value).ok())
 }
 
 fn connector_config(value: &[u8]) -> Result<ConnectorConfig, Kind> {
@@ -398,9 +419,14 @@ mod tests {
             ConfigRecord::Task { connector: "a-b".into(), task: 12, properties: Some(properties) };
         check(&task, "task-a-b-12", json);
         check(
-            &ConfigRecord::Commit { connector: "n".into(), tasks: Some(3) },
+            &ConfigRecord::Commit { connector: "n".into(), tasks: Some(3), digest: None },
             "commit-n",
             r#"{"tasks":3}"#,
+        );
+        check(
+            &ConfigRecord::Commit { connector: "n".into(), tasks: Some(3), digest: Some(255) },
+            "commit-n",
+            r#"{"tasks":3,"towpath":{"digest":"00000000000000ff"}}"#,
         );
         let fencing = ConfigRecord::TasksFencing { connector: "n".into(), tasks: Some(3) };
         check(&fencing, "tasks-fencing-n", r#"{"task-count":3}"#);
@@ -521,8 +547,12 @@ mod tests {
             (".{0,9}", any::<u32>(), prop::option::of(properties())).prop_map(
                 |(connector, task, properties)| ConfigRecord::Task { connector, task, properties }
             ),
-            (".{0,9}", any::<Option<u32>>())
-                .prop_map(|(connector, tasks)| ConfigRecord::Commit { connector, tasks }),
+            (".{0,9}", any::<Option<u32>>(), any::<Option<u64>>()).prop_map(
+                |(connector, tasks, digest)| {
+                    let digest = tasks.and(digest);
+                    ConfigRecord::Commit { connector, tasks, digest }
+                }
+            ),
             (".{0,9}", prop::option::of(state))
                 .prop_map(|(connector, state)| ConfigRecord::TargetState { connector, state }),
             (".{0,9}", any::<Option<u32>>())

@@ -25,6 +25,7 @@ use crate::offsets::OffsetStore;
 use crate::ports::Admin;
 use crate::task::status::StatusCell;
 use crate::task::{TaskId, Wanted};
+use crate::topics::TopicNotes;
 
 /// Starts what the herder wants to run.
 pub trait Launcher: Send + Sync + 'static {
@@ -159,6 +160,8 @@ pub struct TaskHandle {
     pub wanted: watch::Sender<Wanted>,
     /// Its condition.
     pub status: StatusCell,
+    /// Notes the topics that it uses; the herder resets it when a person wants them noted anew.
+    pub topics: Arc<TopicNotes>,
     /// Resolves when the task is over and will touch nothing any more: `Ok` if it was told to stop.
     ///
     /// After [`Wanted::Stopped`] it resolves within the worker's `task.shutdown.graceful.timeout.ms`
