@@ -32,6 +32,7 @@ pub mod properties_file;
 pub mod rest;
 pub mod status_topic;
 pub mod tls;
+pub mod topic_creation;
 pub mod worker_config;
 
 mod error;
