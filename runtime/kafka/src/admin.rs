@@ -59,10 +59,14 @@ impl KafkaAdmin {
     pub(crate) async fn cluster_id(&self) -> PortResult<String> {
         let (client, timeout) = (Arc::clone(&self.running.client), self.timeout);
         blocking(move || {
+            // librdkafka's call may miss that the id is there and wait to the end: it is asked when
+            // the answer that brings the id has come.
+            native::probe(&*client.native, timeout)
+                .map_err(|code| client.context().explain(error::from_code(code)))?;
             client
                 .native
                 .client()
-                .fetch_cluster_id(timeout)
+                .fetch_cluster_id(ASK_AGAIN)
                 .ok_or_else(|| client.context().unreachable())
         })
         .await?

@@ -4,11 +4,11 @@
 //! and a thread of its own, without a group.
 //!
 //! Invariant: `CaughtUp` comes after everything that a read-committed reader could see when following
-//! began: each partition's end was reached once. Ends are told by the broker, so that markers and
-//! compaction gaps at the end of a partition do not matter.
+//! began. Ends are asked for at the start; where the last record lies before the end (markers, gaps of
+//! compaction) it is the broker's word that a partition's end was reached, which comes half a second
+//! later.
 
-use std::collections::BTreeMap;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Waker};
@@ -24,14 +24,14 @@ use towpath_core::ports::{
     ClientOverrides, CompactedTable, Entry, NewTopic, OutRecord, PortError, PortErrorKind,
     PortResult, TableEvent, TableSpec,
 };
-use towpath_sdk::record::Topic;
+use towpath_sdk::record::{Topic, TopicPartition};
 
-use crate::admin::KafkaAdmin;
+use crate::admin::{KafkaAdmin, list_offsets};
 use crate::bell::Bell;
 use crate::consumer::NativeConsumer;
 use crate::context::{Context, Scope};
 use crate::error;
-use crate::native::{self, Fetched, Queue, Records, TopicHandle};
+use crate::native::{self, Fetched, PartitionReply, Queue, Records, TopicHandle, Which};
 use crate::options::{ClientKind, KafkaOptions};
 use crate::producer::{KafkaProducer, no_queue, no_thread};
 
@@ -41,6 +41,8 @@ const CHANNEL: usize = 16;
 const TAKE: usize = 1000;
 /// librdkafka's name for the beginning of a partition.
 const BEGINNING: i64 = -2;
+/// How long a follower waits for the first answer of a broker.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
 /// How often a troubled follower looks whether brokers answer again.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -113,7 +115,8 @@ impl KafkaTable {
             events,
             handle,
             out,
-            ends: (0..self.partitions).collect(),
+            ends: (0..self.partitions).map(|p| (p, i64::MAX)).collect(),
+            topic: Arc::clone(&self.topic),
             failing: HashSet::new(),
             bell,
             native,
@@ -235,8 +238,9 @@ struct Follower {
     events: Queue,
     handle: TopicHandle,
     out: mpsc::Sender<TableEvent>,
-    /// Partitions whose end was not reached yet.
-    ends: HashSet<i32>,
+    /// Partitions whose end was not reached yet, with that end, if it is known.
+    ends: HashMap<i32, i64>,
+    topic: Topic,
     /// Partitions that can't be fetched now.
     failing: HashSet<i32>,
     bell: Arc<Bell>,
@@ -246,27 +250,25 @@ struct Follower {
 impl Follower {
     fn run(mut self) {
         self.bell.listen();
-        let partitions: Vec<i32> = self.ends.iter().copied().collect();
+        let partitions: Vec<i32> = self.ends.keys().copied().collect();
+        self.look_at_ends();
         for &partition in &partitions {
             if let Err(code) = self.data.start(&self.handle, partition, BEGINNING) {
                 self.native.context().troubled(error::from_code(code), Scope::Data);
             }
         }
+        let mut gone = self.ends.is_empty() && self.send(TableEvent::CaughtUp).is_err();
         let waker = Waker::from(Arc::clone(&self.bell));
         let out = self.out.clone();
         let mut unwanted: Pin<Box<dyn Future<Output = ()>>> = Box::pin(out.closed());
         let mut cx = TaskContext::from_waker(&waker);
         let mut fetched = Vec::new();
-        while unwanted.as_mut().poll(&mut cx).is_pending() {
+        while !gone && unwanted.as_mut().poll(&mut cx).is_pending() {
             self.serve_events();
             let count = self.data.fetch(TAKE, &mut fetched);
-            if fetched.drain(..).try_for_each(|item| self.deliver(item)).is_err() {
-                break;
-            }
-            if self.tell_trouble().is_err() {
-                break;
-            }
-            if count == 0 {
+            gone = fetched.drain(..).try_for_each(|item| self.deliver(item)).is_err()
+                || self.tell_trouble().is_err();
+            if count == 0 && !gone {
                 let troubled = self.native.context().trouble_scope().is_some();
                 Bell::wait(troubled.then_some(PROBE_INTERVAL));
             }
@@ -278,6 +280,42 @@ impl Follower {
         let Self { data, events, handle, native, .. } = self;
         drop((data, events, handle));
         drop(native);
+    }
+
+    /// Finds out where partitions end now. Also makes their leaders known, which librdkafka would
+    /// take a second to ask for. Should it fail, librdkafka goes on asking, and tells each end.
+    fn look_at_ends(&mut self) {
+        let client = &*self.native;
+        let leaders = native::metadata(client, &Which::Topic(&self.handle), FIRST_LOOK);
+        let places: Vec<TopicPartition> = self
+            .ends
+            .keys()
+            .map(|&partition| TopicPartition::new(Arc::clone(&self.topic), partition))
+            .collect();
+        let listed = leaders.map_err(error::from_code).and_then(|_| {
+            let list = |ends| {
+                list_offsets(client, &places, ends, FIRST_LOOK)
+                    .map_err(|e| error::with_text(e.code, &e.text))
+            };
+            Ok((list(false)?, list(true)?))
+        });
+        match listed {
+            Ok((first, ends)) => {
+                for end in ends.iter().filter(|end| end.code == 0) {
+                    let begins = |low: &PartitionReply| low.partition == end.partition;
+                    let empty = first
+                        .iter()
+                        .find(|low| begins(low))
+                        .is_some_and(|low| low.code == 0 && low.offset >= end.offset);
+                    if empty {
+                        self.ends.remove(&end.partition);
+                    } else {
+                        self.ends.insert(end.partition, end.offset);
+                    }
+                }
+            }
+            Err(error) => tracing::debug!(%error, "a follower found no ends yet"),
+        }
     }
 
     fn serve_events(&self) {
@@ -298,16 +336,18 @@ impl Follower {
         let healed = match item {
             Fetched::Records(records) => {
                 let partition = records.place().map_or(-1, |(_, p)| p);
+                let end = records.iter().last().map_or(-1, |record| record.offset() + 1);
                 let entries = entries(&records);
                 if !entries.is_empty() {
                     self.send(TableEvent::Entries(entries))?;
                 }
+                if self.ends.get(&partition).is_some_and(|&wanted| end >= wanted) {
+                    self.reached_end(partition)?;
+                }
                 partition
             }
             Fetched::End { partition, .. } => {
-                if self.ends.remove(&partition) && self.ends.is_empty() {
-                    self.send(TableEvent::CaughtUp)?;
-                }
+                self.reached_end(partition)?;
                 partition
             }
             Fetched::Error { topic, partition, code, text } => {
@@ -320,6 +360,13 @@ impl Follower {
         };
         if self.failing.remove(&healed) && self.failing.is_empty() {
             self.native.context().healed(Scope::Data);
+        }
+        Ok(())
+    }
+
+    fn reached_end(&mut self, partition: i32) -> Result<(), Gone> {
+        if self.ends.remove(&partition).is_some() && self.ends.is_empty() {
+            self.send(TableEvent::CaughtUp)?;
         }
         Ok(())
     }
