@@ -34,6 +34,9 @@ mod stored_offsets;
 mod unit;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 pub use detail::{ConfigDetail, ConnectorDetail, GuaranteeDetail, TaskDetail, UnitDetail};
 pub use error::HerderError;
 pub use handle::{Changed, Herder};

@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use towpath_formats::Properties;
 use towpath_sdk::config;
 use towpath_sdk::context::Backoff;
@@ -58,7 +59,7 @@ pub(super) async fn planner(
     stop: CancellationToken,
 ) {
     let plan = plan(launcher, Name::clone(&connector), run, for_sdk(&properties), notes.clone());
-    let mut planning = data.spawn(plan);
+    let mut planning = AbortOnDropHandle::new(data.spawn(plan));
     let ended = tokio::select! {
         biased;
         () = stop.cancelled() => None,

@@ -1,0 +1,3 @@
+//! The engine on the simulated cluster.
+
+mod herder;
