@@ -23,6 +23,8 @@ use crate::secret::Secret;
 use crate::tls::ReadFile;
 use crate::{ClientRole, Properties};
 
+pub use oauth::{Grant, Oidc};
+
 /// A value for librdkafka.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Setting {
@@ -50,6 +52,9 @@ pub struct Translation {
     /// Properties on which Towpath itself acts, under their Java names, checked:
     /// `max.poll.records`, `exclude.internal.topics`.
     pub ours: Properties,
+    /// Where tokens come from, if `sasl.mechanism` is OAUTHBEARER and they aren't made up. Nothing of it
+    /// is in `librdkafka`: use [`Oidc::to_librdkafka`], or fetch the tokens.
+    pub oidc: Option<Oidc>,
     /// What is otherwise than the properties say.
     pub warnings: Vec<Warning>,
     /// What can't be used. With any, no client should be made.
@@ -66,6 +71,7 @@ pub fn translate(role: ClientRole, java: &Properties, read: ReadFile<'_>) -> Tra
         java,
         librdkafka: BTreeMap::new(),
         ours: Properties::new(),
+        oidc: None,
         warnings: Vec::new(),
         errors: Vec::new(),
     };
@@ -76,8 +82,8 @@ pub fn translate(role: ClientRole, java: &Properties, read: ReadFile<'_>) -> Tra
         }
     }
     security::translate(&mut draft, read);
-    let Draft { librdkafka, ours, warnings, errors, .. } = draft;
-    Translation { librdkafka, ours, warnings, errors }
+    let Draft { librdkafka, ours, oidc, warnings, errors, .. } = draft;
+    Translation { librdkafka, ours, oidc, warnings, errors }
 }
 
 fn unknown(draft: &mut Draft<'_>, key: &str) {

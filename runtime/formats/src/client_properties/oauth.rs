@@ -1,8 +1,6 @@
 //! OAUTHBEARER: tokens from an OpenID Connect endpoint, in Kafka's own settings or Strimzi's options.
-//!
-//! The result are librdkafka's `sasl.oauthbearer.*` properties with `method=oidc`. A librdkafka built
-//! without curl refuses that method; its client may then fetch tokens itself by the same properties.
 
+use super::Setting;
 use super::jaas::LoginModule;
 use super::ordinary::Draft;
 use crate::secret::Secret;
@@ -39,11 +37,63 @@ const ASSERTION: &[(&str, &str)] = &[
     ("sasl.oauthbearer.assertion.template.file", "sasl.oauthbearer.assertion.jwt.template.file"),
 ];
 
-/// How a token is asked for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Grant {
-    ClientCredentials,
-    JwtBearer,
+/// Where and how a client gets its tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Oidc {
+    /// The URL that hands out tokens.
+    pub token_endpoint: String,
+    /// What the client asks to be allowed.
+    pub scope: Option<String>,
+    /// By what right it asks.
+    pub grant: Grant,
+    /// SASL extensions (KIP-342), names and values.
+    pub extensions: Vec<(String, String)>,
+}
+
+/// By what right a client asks for a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// It knows a secret.
+    ClientCredentials {
+        /// The client's id.
+        client_id: String,
+        /// Its secret.
+        client_secret: Secret,
+    },
+    /// It shows an assertion that is signed (RFC 7523).
+    JwtBearer {
+        /// librdkafka's `sasl.oauthbearer.assertion.*`.
+        assertion: Vec<(String, Setting)>,
+    },
+}
+
+impl Oidc {
+    /// This as librdkafka's properties. A librdkafka that was built without curl refuses them; a client
+    /// on such a one fetches tokens itself.
+    pub fn to_librdkafka(&self) -> Vec<(String, Setting)> {
+        let plain = |name: &str, value: &str| (name.to_owned(), Setting::Plain(value.to_owned()));
+        let mut properties =
+            vec![plain("sasl.oauthbearer.method", "oidc"), plain(ENDPOINT, &self.token_endpoint)];
+        properties.extend(self.scope.as_ref().map(|scope| plain(SCOPE, scope)));
+        if !self.extensions.is_empty() {
+            let pairs: Vec<_> =
+                self.extensions.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            properties.push(plain("sasl.oauthbearer.extensions", &pairs.join(",")));
+        }
+        match &self.grant {
+            Grant::ClientCredentials { client_id, client_secret } => {
+                properties.push(plain("sasl.oauthbearer.client.id", client_id));
+                let secret = Setting::Secret(client_secret.clone());
+                properties.push(("sasl.oauthbearer.client.secret".to_owned(), secret));
+            }
+            Grant::JwtBearer { assertion } => {
+                let grant = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+                properties.push(plain("sasl.oauthbearer.grant.type", grant));
+                properties.extend(assertion.iter().cloned());
+            }
+        }
+        properties
+    }
 }
 
 pub(super) fn translate(draft: &mut Draft<'_>, module: &LoginModule) {
@@ -54,38 +104,32 @@ pub(super) fn translate(draft: &mut Draft<'_>, module: &LoginModule) {
             return;
         }
     }
-    let Some(grant) = grant(draft) else { return };
-    let endpoint = option(draft, module, &[], ENDPOINT)
-        .or_else(|| strimzi(module, "oauth.token.endpoint.uri"));
+    let Some(by_assertion) = by_assertion(draft) else { return };
+    let endpoint = option(draft, module, &["oauth.token.endpoint.uri"], ENDPOINT);
     let Some(endpoint) = endpoint else {
         unsecured(draft, module);
         return;
     };
-    let endpoint = endpoint.reveal().to_owned();
-    if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
+    let token_endpoint = endpoint.reveal().to_owned();
+    if !token_endpoint.starts_with("https://") && !token_endpoint.starts_with("http://") {
         draft.refuse(ENDPOINT, "must be an http or https URL");
         return;
     }
-    draft.plain("sasl.oauthbearer.method", "oidc");
-    draft.plain(ENDPOINT, endpoint);
-    if let Some(scope) = option(draft, module, &["scope", "oauth.scope"], SCOPE) {
-        draft.plain(SCOPE, scope.reveal());
-    }
-    match grant {
-        Grant::ClientCredentials => client_credentials(draft, module),
-        Grant::JwtBearer => assertion(draft),
-    }
-    extensions(draft, module);
     unknown_options(draft, module);
+    let scope = option(draft, module, &["scope", "oauth.scope"], SCOPE)
+        .map(|scope| scope.reveal().to_owned());
+    let grant =
+        if by_assertion { Some(assertion(draft)) } else { client_credentials(draft, module) };
+    draft.oidc =
+        grant.map(|grant| Oidc { token_endpoint, scope, grant, extensions: extensions(module) });
 }
 
-fn grant(draft: &mut Draft<'_>) -> Option<Grant> {
+/// Is a signed assertion shown, rather than a secret?
+fn by_assertion(draft: &mut Draft<'_>) -> Option<bool> {
     let class = draft.set_text(RETRIEVER);
     match class.as_deref().map(|class| class.rsplit('.').next().unwrap_or(class)) {
-        Some("JwtBearerJwtRetriever") => Some(Grant::JwtBearer),
-        None | Some("DefaultJwtRetriever" | "ClientCredentialsJwtRetriever") => {
-            Some(Grant::ClientCredentials)
-        }
+        Some("JwtBearerJwtRetriever") => Some(true),
+        None | Some("DefaultJwtRetriever" | "ClientCredentialsJwtRetriever") => Some(false),
         Some(_) => {
             draft.refuse(
                 RETRIEVER,
@@ -96,45 +140,39 @@ fn grant(draft: &mut Draft<'_>) -> Option<Grant> {
     }
 }
 
-fn client_credentials(draft: &mut Draft<'_>, module: &LoginModule) {
-    match option(draft, module, &["clientId", "oauth.client.id"], CLIENT_ID) {
-        Some(id) => draft.plain("sasl.oauthbearer.client.id", id.reveal()),
-        None => draft.refuse(CLIENT_ID, "must be set, or clientId=\"…\" in sasl.jaas.config"),
+fn client_credentials(draft: &mut Draft<'_>, module: &LoginModule) -> Option<Grant> {
+    let id = option(draft, module, &["clientId", "oauth.client.id"], CLIENT_ID);
+    if id.is_none() {
+        draft.refuse(CLIENT_ID, "must be set, or clientId=\"…\" in sasl.jaas.config");
     }
-    match option(draft, module, &["clientSecret", "oauth.client.secret"], CLIENT_SECRET) {
-        Some(secret) => draft.secret("sasl.oauthbearer.client.secret", &secret),
-        None => {
-            draft.refuse(CLIENT_SECRET, "must be set, or clientSecret=\"…\" in sasl.jaas.config")
-        }
+    let secret = option(draft, module, &["clientSecret", "oauth.client.secret"], CLIENT_SECRET);
+    if secret.is_none() {
+        draft.refuse(CLIENT_SECRET, "must be set, or clientSecret=\"…\" in sasl.jaas.config");
     }
     super::security::unused(
         draft,
         "sasl.oauthbearer.assertion.",
         "it belongs to the JwtBearerJwtRetriever, and sasl.oauthbearer.jwt.retriever.class is another",
     );
+    Some(Grant::ClientCredentials { client_id: id?.reveal().to_owned(), client_secret: secret? })
 }
 
-fn assertion(draft: &mut Draft<'_>) {
-    draft.plain("sasl.oauthbearer.grant.type", "urn:ietf:params:oauth:grant-type:jwt-bearer");
-    for (java, name) in ASSERTION {
-        if let Some(value) = draft.set_text(java) {
-            draft.plain(name, value);
-        }
-    }
-    if let Some(passphrase) = draft.java.text(PASSPHRASE).map(Secret::new) {
-        draft.secret(PASSPHRASE, &passphrase);
-    }
-}
-
-/// `extension_logicalCluster="x"` → `logicalCluster=x`.
-fn extensions(draft: &mut Draft<'_>, module: &LoginModule) {
-    let pair = |(name, value): &(String, Secret)| {
-        Some(format!("{}={}", name.strip_prefix("extension_")?, value.reveal()))
+fn assertion(draft: &Draft<'_>) -> Grant {
+    let property = |(java, name): &(&str, &str)| {
+        Some(((*name).to_owned(), Setting::Plain(draft.set_text(java)?)))
     };
-    let pairs: Vec<_> = module.options.iter().filter_map(pair).collect();
-    if !pairs.is_empty() {
-        draft.plain("sasl.oauthbearer.extensions", pairs.join(","));
-    }
+    let mut assertion: Vec<_> = ASSERTION.iter().filter_map(property).collect();
+    let passphrase = draft.java.text(PASSPHRASE).map(|text| Setting::Secret(Secret::new(text)));
+    assertion.extend(passphrase.map(|passphrase| (PASSPHRASE.to_owned(), passphrase)));
+    Grant::JwtBearer { assertion }
+}
+
+/// `extension_logicalCluster="x"` → `logicalCluster`, `x`.
+fn extensions(module: &LoginModule) -> Vec<(String, String)> {
+    let pair = |(name, value): &(String, Secret)| {
+        Some((name.strip_prefix("extension_")?.to_owned(), value.reveal().to_owned()))
+    };
+    module.options.iter().filter_map(pair).collect()
 }
 
 /// Without an endpoint Java makes up an unsigned token, for tests.
@@ -184,8 +222,4 @@ fn unknown_options(draft: &mut Draft<'_>, module: &LoginModule) {
 fn option(draft: &Draft<'_>, module: &LoginModule, options: &[&str], key: &str) -> Option<Secret> {
     let from_options = || options.iter().find_map(|name| module.option(name)).cloned();
     draft.set_text(key).map(Secret::new).or_else(from_options)
-}
-
-fn strimzi(module: &LoginModule, name: &str) -> Option<Secret> {
-    module.option(name).cloned()
 }

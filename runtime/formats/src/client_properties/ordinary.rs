@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::Setting;
+use super::oauth::Oidc;
 use super::table::{Row, Rule, Value};
 use crate::finding::{FieldError, Warning};
 use crate::{ClientRole, Properties};
@@ -16,6 +17,7 @@ pub(super) struct Draft<'a> {
     pub(super) java: &'a Properties,
     pub(super) librdkafka: BTreeMap<String, Setting>,
     pub(super) ours: Properties,
+    pub(super) oidc: Option<Oidc>,
     pub(super) warnings: Vec<Warning>,
     pub(super) errors: Vec<FieldError>,
 }
@@ -298,11 +300,82 @@ pub(super) fn auto_offset_reset(draft: &mut Draft<'_>, key: &'static str, value:
 /// librdkafka also bounds a whole response, which must have room for a fetch.
 pub(super) fn fetch_max_bytes(draft: &mut Draft<'_>, key: &'static str, value: &str) {
     const ROOM: i64 = 512;
+    // A fetch may not be smaller than the largest message, for which librdkafka has these bounds.
+    const LEAST: i64 = 1_000;
+    const DEFAULT_MESSAGE: i64 = 1_000_000;
     const DEFAULT_RESPONSE: i64 = 100_000_000;
     let Some(bytes) = draft.number(key, value, (0, INT)) else { return };
-    let bytes = draft.within(key, bytes, (0, INT - ROOM));
+    let bytes = draft.within(key, bytes, (LEAST, INT - ROOM));
     draft.plain(key, bytes);
+    if bytes < DEFAULT_MESSAGE {
+        draft.plain("message.max.bytes", bytes);
+    }
     if bytes + ROOM > DEFAULT_RESPONSE {
         draft.plain("receive.message.max.bytes", bytes + ROOM);
     }
 }
+
+/// A reconnect's first and longest wait. Java takes the first for both where only that is set;
+/// librdkafka refuses a first that is longer than the longest.
+pub(super) fn reconnect_backoff(draft: &mut Draft<'_>, key: &'static str, value: &str) {
+    const FIRST: &str = "reconnect.backoff.ms";
+    const LONGEST: &str = "reconnect.backoff.max.ms";
+    const DEFAULT_FIRST: i64 = 50;
+    let Some(ms) = draft.number(key, value, (0, i64::MAX)) else { return };
+    let ms = draft.within(key, ms, (0, 3_600_000));
+    let other = |name: &str| draft.java.text(name).and_then(|text| text.trim().parse::<i64>().ok());
+    if key == LONGEST {
+        let first = other(FIRST);
+        draft.plain(LONGEST, ms);
+        if first.is_none() {
+            draft.plain(FIRST, ms.min(DEFAULT_FIRST));
+        }
+        return;
+    }
+    match other(LONGEST) {
+        None => {
+            draft.plain(FIRST, ms);
+            draft.plain(LONGEST, ms);
+        }
+        Some(longest) if longest < ms => {
+            draft.warn(key, format!("{longest} is used instead of {ms}: {LONGEST} is no longer"));
+            draft.plain(FIRST, longest);
+        }
+        Some(_) => draft.plain(FIRST, ms),
+    }
+}
+
+/// librdkafka wants at least the session's time here; so much is used where less is asked for.
+pub(super) fn max_poll_interval(draft: &mut Draft<'_>, key: &'static str, value: &str) {
+    if let Some(ms) = draft.number(key, value, (1, INT)) {
+        let ms = draft.within(key, ms, (1, 86_400_000));
+        let session =
+            draft.java.text("session.timeout.ms").and_then(|text| text.trim().parse().ok());
+        let session: i64 = session.unwrap_or(DEFAULT_SESSION);
+        if ms < session {
+            draft.warn(
+                key,
+                format!(
+                    "{session} is used instead of {ms}: it can't be less than session.timeout.ms"
+                ),
+            );
+        }
+        draft.plain(key, ms.max(session));
+    }
+}
+
+/// As above, where only the session's time is set.
+pub(super) fn session_timeout(draft: &mut Draft<'_>, key: &'static str, value: &str) {
+    const POLL: &str = "max.poll.interval.ms";
+    const DEFAULT_POLL: i64 = 300_000;
+    if let Some(ms) = draft.number(key, value, (0, INT)) {
+        let ms = draft.within(key, ms, (1, 3_600_000));
+        draft.plain(key, ms);
+        if ms > DEFAULT_POLL && !draft.java.contains_key(POLL) {
+            draft.plain(POLL, ms);
+        }
+    }
+}
+
+/// Java's and librdkafka's default of a consumer.
+const DEFAULT_SESSION: i64 = 45_000;

@@ -14,6 +14,13 @@ fn of<const N: usize>(role: ClientRole, java: [(&str, &str); N]) -> Translation 
     translate(role, &Properties::from(java), &no_files)
 }
 
+/// librdkafka's properties, those of the tokens among them.
+fn all(translation: &Translation) -> BTreeMap<String, String> {
+    let tokens = translation.oidc.iter().flat_map(Oidc::to_librdkafka);
+    let rest = translation.librdkafka.iter().map(|(name, setting)| (name.clone(), setting.clone()));
+    rest.chain(tokens).map(|(name, setting)| (name, setting.text().to_owned())).collect()
+}
+
 fn plain(translation: &Translation) -> BTreeMap<&str, &str> {
     translation.librdkafka.iter().map(|(name, setting)| (name.as_str(), setting.text())).collect()
 }
@@ -164,6 +171,34 @@ fn ordinary_properties_are_passed_on_or_renamed() {
             ("socket.timeout.ms", "30000"),
         ],
     );
+}
+
+/// Each of these sets makes a client of librdkafka 2.12 that its parts alone would not.
+#[test]
+fn properties_that_depend_on_each_other_are_brought_together() {
+    becomes(
+        Consumer,
+        [("fetch.max.bytes", "5000")],
+        [("fetch.max.bytes", "5000"), ("message.max.bytes", "5000")],
+    );
+    becomes(
+        Producer,
+        [("reconnect.backoff.ms", "20000")],
+        [("reconnect.backoff.ms", "20000"), ("reconnect.backoff.max.ms", "20000")],
+    );
+    becomes(
+        Producer,
+        [("reconnect.backoff.max.ms", "20")],
+        [("reconnect.backoff.ms", "20"), ("reconnect.backoff.max.ms", "20")],
+    );
+    becomes(
+        Consumer,
+        [("session.timeout.ms", "400000")],
+        [("session.timeout.ms", "400000"), ("max.poll.interval.ms", "400000")],
+    );
+    warns(Consumer, &[("max.poll.interval.ms", "1000")], "45000 is used instead of 1000");
+    let both = [("reconnect.backoff.ms", "9"), ("reconnect.backoff.max.ms", "5")];
+    warns(Producer, &both, "5 is used instead of 9: reconnect.backoff.max.ms is no longer");
 }
 
 #[test]
@@ -334,7 +369,9 @@ fn tokens_by_client_credentials_are_translated() {
         ("sasl.oauthbearer.scope", "kafka"),
         ("sasl.oauthbearer.extensions", "logicalCluster=lkc,pool=p"),
     ]);
-    assert_eq!(plain(&translation), expect);
+    let expect: BTreeMap<_, _> =
+        expect.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    assert_eq!(all(&translation), expect);
     assert_eq!((&translation.warnings[..], &translation.errors[..]), (&[][..], &[][..]));
     assert!(!format!("{translation:?}").contains("hush"));
     // Strimzi's way to say the same.
@@ -348,7 +385,7 @@ fn tokens_by_client_credentials_are_translated() {
     let jaas = jaas
         .replace("scope=", "oauth.token.endpoint.uri=\"https://idp.example/token\" oauth.scope=");
     java.set("sasl.jaas.config", jaas);
-    assert_eq!(plain(&translate(Producer, &java, &no_files)), expect);
+    assert_eq!(all(&translate(Producer, &java, &no_files)), expect);
 }
 
 #[test]
@@ -364,7 +401,7 @@ fn tokens_by_assertion_and_unsigned_ones_are_translated() {
     java.set("sasl.oauthbearer.assertion.private.key.file", "/k");
     java.set("sasl.oauthbearer.assertion.template.file", "/t");
     let translation = translate(Producer, &java, &no_files);
-    let out = plain(&translation);
+    let out = all(&translation);
     assert_eq!(out["sasl.oauthbearer.grant.type"], "urn:ietf:params:oauth:grant-type:jwt-bearer");
     assert_eq!(out["sasl.oauthbearer.assertion.private.key.file"], "/k");
     assert_eq!(out["sasl.oauthbearer.assertion.jwt.template.file"], "/t");
