@@ -39,6 +39,9 @@ use crate::transaction::blocking;
 /// Events and batches on their way to the engine. Batches hold permits, events are few.
 const CHANNEL: usize = 8;
 
+/// How often the cluster's topics are matched unless somebody chose: Java's `metadata.max.age.ms`.
+const PATTERN_INTERVAL: Duration = Duration::from_secs(300);
+
 /// A client of librdkafka's consuming kind.
 pub(crate) type NativeConsumer = BaseConsumer<Context>;
 
@@ -122,8 +125,8 @@ impl KafkaConsumer {
                 None
             }
             (Subscription::Pattern(_), Some(matcher)) => {
-                let default = Duration::from_secs(300);
-                let interval = start.settings.millis("metadata.max.age.ms", default);
+                let interval = start.settings.chosen_millis("topic.metadata.refresh.interval.ms");
+                let interval = interval.unwrap_or(PATTERN_INTERVAL);
                 let task = pattern::follow(Arc::clone(&shared), matcher, interval, request_timeout);
                 Some(AbortOnDropHandle::new(tokio::spawn(task)))
             }

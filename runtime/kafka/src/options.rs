@@ -8,7 +8,7 @@
 //! part of that: librdkafka counts it as taken, so that it may fetch as much once more.
 //! Memory of one producer: at most [`PRODUCER_KIB`] KiB of keys and values in at most 100 000 records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use towpath_core::ports::{ClientOverrides, PortError, PortErrorKind, PortResult};
+use towpath_formats::java_regex::JavaRegex;
 
 /// KiB that a consumer keeps queued.
 pub const PREFETCH_KIB: u32 = 6 * 1024;
@@ -60,7 +61,7 @@ pub struct KafkaOptions {
     pub admin: Properties,
     /// Translates a connector's overrides.
     pub translate: Arc<Translate>,
-    /// Compiles `topics.regex`.
+    /// Compiles `topics.regex`; by default as Java means it.
     pub compile_pattern: Arc<CompilePattern>,
     /// For the worker's seat in its fleet, over the consumers' ones: `session.timeout.ms` and the
     /// like.
@@ -72,9 +73,8 @@ pub struct KafkaOptions {
 }
 
 impl KafkaOptions {
-    /// Options with these properties for every client, and nothing else set. Overrides and patterns
-    /// are refused until [`KafkaOptions::translate`] and [`KafkaOptions::compile_pattern`] are
-    /// replaced.
+    /// Options with these properties for every client, and nothing else set. Overrides are refused
+    /// until [`KafkaOptions::translate`] is replaced.
     pub fn new(common: Properties, seat_topic: impl Into<String>) -> Self {
         Self {
             common,
@@ -82,7 +82,7 @@ impl KafkaOptions {
             consumer: Properties::new(),
             admin: Properties::new(),
             translate: Arc::new(refuse_all),
-            compile_pattern: Arc::new(refuse_pattern),
+            compile_pattern: Arc::new(java_pattern),
             seat: Properties::from([
                 ("session.timeout.ms".to_owned(), "10000".to_owned()),
                 ("heartbeat.interval.ms".to_owned(), "3000".to_owned()),
@@ -115,14 +115,16 @@ impl KafkaOptions {
             ClientKind::Admin => (ADMIN, &self.admin),
         };
         let mut properties = Properties::new();
+        for (key, value) in COMMON.iter().chain(defaults) {
+            properties.insert((*key).to_owned(), (*value).to_owned());
+        }
+        let mut chosen = BTreeSet::new();
         let mut set = |key: &str, value: &str| {
             // An alias set by the user must not stand beside the default of the same thing.
             let key = ALIASES.iter().find(|(alias, _)| *alias == key).map_or(key, |(_, name)| name);
             properties.insert(key.to_owned(), value.to_owned());
+            chosen.insert(key.to_owned());
         };
-        for (key, value) in COMMON.iter().chain(defaults) {
-            set(key, value);
-        }
         if !client_id.is_empty() {
             set("client.id", client_id);
         }
@@ -140,7 +142,7 @@ impl KafkaOptions {
         if properties.get("acks").is_some_and(|acks| !matches!(acks.as_str(), "all" | "-1")) {
             properties.insert("enable.idempotence".to_owned(), "false".to_owned());
         }
-        Ok(Settings(properties))
+        Ok(Settings { properties, chosen })
     }
 }
 
@@ -165,18 +167,34 @@ fn refuse_all(_: ClientKind, overrides: &ClientOverrides) -> PortResult<Properti
     Err(PortError::new(PortErrorKind::Invalid, text))
 }
 
-fn refuse_pattern(pattern: &str) -> PortResult<Matcher> {
-    let text = format!("topics can't be chosen by a pattern here: {pattern}");
-    Err(PortError::new(PortErrorKind::Invalid, text))
+fn java_pattern(pattern: &str) -> PortResult<Matcher> {
+    let regex = JavaRegex::new(pattern).map_err(|error| {
+        PortError::new(PortErrorKind::Invalid, format!("topics.regex: {error}"))
+    })?;
+    Ok(Arc::new(move |name| {
+        regex.matches(name).unwrap_or_else(|error| {
+            tracing::warn!(topic = name, %error, "a topic is left out: its match was given up");
+            false
+        })
+    }))
 }
 
 /// The properties of one client.
-pub(crate) struct Settings(Properties);
+pub(crate) struct Settings {
+    properties: Properties,
+    /// Those that are not defaults of ours.
+    chosen: BTreeSet<String>,
+}
 
 impl Settings {
     /// A property as set.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(String::as_str)
+        self.properties.get(key).map(String::as_str)
+    }
+
+    /// A number of milliseconds that somebody chose.
+    pub(crate) fn chosen_millis(&self, key: &str) -> Option<Duration> {
+        self.chosen.contains(key).then(|| self.millis(key, Duration::ZERO))
     }
 
     /// A property that is a number of milliseconds.
@@ -189,21 +207,21 @@ impl Settings {
     /// Without a time-out for delivery: in a transaction librdkafka takes the transaction's.
     #[must_use]
     pub(crate) fn without_delivery_timeout(mut self) -> Self {
-        self.0.remove("delivery.timeout.ms");
+        self.properties.remove("delivery.timeout.ms");
         self
     }
 
     /// Without any group.
     #[must_use]
     pub(crate) fn without_group(mut self) -> Self {
-        self.0.retain(|key, _| !key.starts_with("group."));
+        self.properties.retain(|key, _| !key.starts_with("group."));
         self
     }
 
     /// For the safe crate.
     pub(crate) fn native(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
-        for (key, value) in &self.0 {
+        for (key, value) in &self.properties {
             config.set(key, value);
         }
         // librdkafka filters before it formats: nothing is formatted that nobody would see.
@@ -244,6 +262,8 @@ const PRODUCER: &[(&str, &str)] = &[
     ("partitioner", "murmur2_random"),
     ("compression.type", "none"),
     ("linger.ms", "5"),
+    // Java's max.request.size.
+    ("message.max.bytes", "1048576"),
     ("queue.buffering.max.kbytes", "32768"),
     ("queue.buffering.max.messages", "100000"),
     // As Connect: a record is tried until it is in, and the trouble is shown meanwhile.

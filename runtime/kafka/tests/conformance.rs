@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
-use towpath_core::ports::{Cluster, PortError, PortErrorKind, TableSpec};
-use towpath_kafka::{KafkaCluster, Matcher};
+use towpath_core::ports::{Cluster, TableSpec};
+use towpath_kafka::KafkaCluster;
 use towpath_sim::conformance;
 
 use crate::support::{options, soon, unique};
@@ -16,16 +16,10 @@ const AT_ONCE: usize = 6;
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ports_keep_their_promises() {
     let mut options = options();
-    options.consumer.insert("metadata.max.age.ms".into(), "300".into());
+    options.consumer.insert("topic.metadata.refresh.interval.ms".into(), "300".into());
     options.consumer.insert("heartbeat.interval.ms".into(), "500".into());
     options.seat.insert("session.timeout.ms".into(), "2000".into());
     options.seat.insert("heartbeat.interval.ms".into(), "500".into());
-    options.compile_pattern = Arc::new(|pattern| {
-        let regex = fancy_regex::Regex::new(&format!("^(?:{pattern})$"))
-            .map_err(|e| PortError::new(PortErrorKind::Invalid, e.to_string()))?;
-        let matcher: Matcher = Arc::new(move |name| regex.is_match(name).unwrap_or(false));
-        Ok(matcher)
-    });
     let seat = unique("conformance-seat");
     options.seat_topic.clone_from(&seat);
     let cluster: Arc<dyn Cluster> = Arc::new(KafkaCluster::new(options).unwrap());
