@@ -17,7 +17,7 @@ use flate2::{Compress, FlushCompress};
 use tokio::sync::Notify;
 use towpath_sdk::error::{Error, Result};
 
-use crate::spool::{Extent, Spool, SpoolError};
+use crate::spool::Extent;
 
 /// A buffer that has grown to this is frozen, and compressed if that is asked for.
 pub const BLOCK: usize = 256 * 1024;
@@ -309,10 +309,10 @@ impl Buffer {
         }
     }
 
-    /// Bytes that are ready to be sent, and bytes still in the open block.
+    /// Bytes that would be sent now, but for what a compressor makes of the open block.
     #[must_use]
-    pub fn size(&self) -> usize {
-        self.frozen + self.active.len()
+    pub fn ready(&self, codec: &Codec) -> usize {
+        if codec.is_none() { self.frozen + self.active.len() } else { self.frozen }
     }
 
     /// Bytes in memory that [`Buffer::spill`] would move.
@@ -392,53 +392,33 @@ impl Buffer {
         Ok(payload)
     }
 
-    /// Moves what is in memory to the spool. Blocks the thread.
+    /// What is in memory, to be written to the spool; `None` if there is nothing.
     ///
     /// # Errors
-    /// If the spool is full or the disk refuses: then all stays as it is.
-    pub fn spill(&mut self, codec: &mut Codec, spool: &Arc<Spool>) -> Result<bool, SpillError> {
+    /// If compressing fails.
+    pub fn spillable(&mut self, codec: &mut Codec) -> Result<Option<Vec<Bytes>>> {
         self.freeze(codec)?;
         self.active = Vec::new();
         self.charge.set(0);
-        let mut at = 0;
-        while at < self.pieces.len() {
-            let run =
-                self.pieces[at..].iter().take_while(|p| matches!(p, Piece::Memory(..))).count();
-            if run == 0 {
-                at += 1;
-                continue;
-            }
-            let bytes: Vec<Bytes> = self.pieces[at..at + run]
-                .iter()
-                .filter_map(|piece| match piece {
-                    Piece::Memory(bytes, _) => Some(bytes.clone()),
-                    Piece::Disk(_) => None,
-                })
-                .collect();
-            let extent = match spool.write(&bytes) {
-                Ok(extent) => extent,
-                Err(SpoolError::Full) => return Ok(false),
-                Err(SpoolError::Io(error)) => return Err(SpillError::Io(error)),
-            };
-            self.pieces.splice(at..at + run, [Piece::Disk(Arc::new(extent))]);
-            at += 1;
-        }
-        Ok(true)
+        let bytes: Vec<Bytes> = self.pieces[self.spilled()..]
+            .iter()
+            .filter_map(|piece| match piece {
+                Piece::Memory(bytes, _) => Some(bytes.clone()),
+                Piece::Disk(_) => None,
+            })
+            .collect();
+        Ok((!bytes.is_empty()).then_some(bytes))
     }
-}
 
-/// Why nothing was moved to the spool.
-#[derive(Debug)]
-pub enum SpillError {
-    /// Compressing failed.
-    Codec(Error),
-    /// The disk refused.
-    Io(std::io::Error),
-}
+    /// What [`Buffer::spillable`] gave is in `extent`: memory is let go of.
+    pub fn spill(&mut self, extent: Extent) {
+        self.pieces.truncate(self.spilled());
+        self.pieces.push(Piece::Disk(Arc::new(extent)));
+    }
 
-impl From<Error> for SpillError {
-    fn from(error: Error) -> Self {
-        Self::Codec(error)
+    /// How many pieces are in the spool: the first ones, since all that follow are moved together.
+    fn spilled(&self) -> usize {
+        self.pieces.iter().take_while(|piece| matches!(piece, Piece::Disk(_))).count()
     }
 }
 
@@ -449,6 +429,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::spool::{Spool, SpoolError};
+
+    fn spill(buffer: &mut Buffer, codec: &mut Codec, spool: &Arc<Spool>) {
+        if let Some(bytes) = buffer.spillable(codec).unwrap() {
+            buffer.spill(spool.write(&bytes).unwrap());
+        }
+    }
 
     fn collect(payloads: &[Payload]) -> Vec<u8> {
         let mut all = Vec::new();
@@ -531,7 +518,8 @@ mod tests {
         let mut buffer = Buffer::new(&pool);
         buffer.room(3, &mut codec).unwrap().extend_from_slice(b"abc");
         buffer.appended();
-        assert!(!buffer.spill(&mut codec, &spool).unwrap());
+        let bytes = buffer.spillable(&mut codec).unwrap().unwrap();
+        assert!(matches!(spool.write(&bytes), Err(SpoolError::Full)));
         assert_eq!(collect(&[buffer.finish(&mut codec).unwrap()]), b"abc");
     }
 
@@ -564,8 +552,8 @@ mod tests {
                 other.room(9, &mut codec).unwrap().extend_from_slice(b"unrelated");
                 match what {
                     0 => payloads.push(buffer.take(&mut codec).unwrap()),
-                    1 => prop_assert!(buffer.spill(&mut codec, &spool).unwrap()),
-                    2 => prop_assert!(other.spill(&mut codec, &spool).unwrap()),
+                    1 => spill(&mut buffer, &mut codec, &spool),
+                    2 => spill(&mut other, &mut codec, &spool),
                     _ => {}
                 }
             }

@@ -46,6 +46,8 @@ pub struct Intent {
     pub step: u32,
     /// Tells this object from any other.
     pub nonce: Arc<str>,
+    /// A checksum over the first record.
+    pub first: u32,
 }
 
 /// The objects of a partition that are completed together.
@@ -158,19 +160,33 @@ pub fn judge_outcome(
 /// Which offsets of which path are in the bucket already.
 #[derive(Debug, Default)]
 pub struct Held {
-    paths: HashMap<Arc<str>, Vec<Range<i64>>>,
+    paths: HashMap<Arc<str>, Vec<HeldRange>>,
+}
+
+#[derive(Debug)]
+struct HeldRange {
+    offsets: Range<i64>,
+    /// If the record at the start comes by, it must have this checksum: a topic that was deleted and
+    /// created anew has other records at the same offsets.
+    first: Option<u32>,
 }
 
 impl Held {
-    /// The records of `path` from `start` up to `end` are in the bucket.
-    pub fn add(&mut self, path: &Arc<str>, start: i64, end: i64) {
-        self.paths.entry(Arc::clone(path)).or_default().push(start..end);
+    /// The records of `path` from `start` up to `end` are in the bucket; with `first`, on condition
+    /// that the record at `start` has this checksum.
+    pub fn add(&mut self, path: &Arc<str>, start: i64, end: i64, first: Option<u32>) {
+        let range = HeldRange { offsets: start..end, first };
+        self.paths.entry(Arc::clone(path)).or_default().push(range);
     }
 
     /// Whether the record of `path` at `offset` is in the bucket.
-    #[must_use]
-    pub fn holds(&self, path: &str, offset: i64) -> bool {
-        self.paths.get(path).is_some_and(|held| held.iter().any(|range| range.contains(&offset)))
+    pub fn holds(&mut self, path: &str, offset: i64, checksum: impl Fn() -> u32) -> bool {
+        let Some(ranges) = self.paths.get_mut(path) else { return false };
+        ranges.retain(|range| {
+            let other = |first| offset == range.offsets.start && checksum() != first;
+            !range.first.is_some_and(other)
+        });
+        ranges.iter().any(|range| range.offsets.contains(&offset))
     }
 }
 

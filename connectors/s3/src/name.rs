@@ -9,7 +9,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use chrono::{DateTime, Datelike, Timelike};
+use chrono::{DateTime, Datelike as _, Timelike as _};
 
 use crate::joda::Zone;
 
@@ -50,6 +50,13 @@ impl OffsetStyle {
             }
         }
         key
+    }
+
+    /// What the key of every object of `path` that starts at `start` begins with.
+    #[must_use]
+    pub fn key_up_to_offset(&self, path: &str, start: i64) -> String {
+        let end = path.find([OFFSET, PADDED_OFFSET]).map_or(path.len(), |at| at + 1);
+        self.key(&path[..end], start, 0)
     }
 
     /// Whether `key` is one that [`OffsetStyle::key`] gives for some path that `path` could be: the
@@ -111,7 +118,7 @@ impl Directories {
 }
 
 /// Aiven's `file.name.template`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Template {
     parts: Vec<Part>,
 }
@@ -164,16 +171,6 @@ impl Template {
         Ok(Self { parts })
     }
 
-    /// The template with `text` in front of and behind it.
-    #[must_use]
-    pub fn around(mut self, before: Self, after: &str) -> Self {
-        self.parts.splice(0..0, before.parts);
-        if !after.is_empty() {
-            self.parts.push(Part::Text(after.to_owned()));
-        }
-        self
-    }
-
     /// Whether objects are named so that none overwrites another: topic, partition and start offset
     /// must all be there.
     ///
@@ -201,6 +198,15 @@ impl Template {
 
     fn has(&self, what: impl Fn(&Part) -> bool) -> bool {
         self.parts.iter().any(what)
+    }
+
+    /// The text before the first variable.
+    #[must_use]
+    pub fn literal_prefix(&self) -> &str {
+        match self.parts.first() {
+            Some(Part::Text(text)) => text,
+            _ => "",
+        }
     }
 
     /// Whether a record's time matters.

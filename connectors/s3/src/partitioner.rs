@@ -58,11 +58,28 @@ pub struct TimePath {
 }
 
 impl TimePath {
-    /// The start of the span that `time` falls into: local time divided as Java divides.
-    fn bucket(&self, time: i64) -> Option<i64> {
-        let local = time.checked_add(self.zone.offset_millis_at(time)?)?;
-        self.zone.local_to_utc(local / self.duration_ms * self.duration_ms)
+    /// The start of the span that `time` falls into (local time divided as Java divides), and times
+    /// that share it.
+    fn bucket(&self, time: i64) -> Option<(i64, Times)> {
+        let offset = self.zone.offset_millis_at(time)?;
+        let local = time.checked_add(offset)?;
+        let start = local / self.duration_ms * self.duration_ms;
+        let times = if start <= local && local >= 0 {
+            let (from, before) = minute_of(time);
+            let end = start.saturating_add(self.duration_ms);
+            (from.max(start - offset), before.min(end - offset))
+        } else {
+            // Java divides towards zero: before 1970, the span around zero is longer.
+            (time, time + 1)
+        };
+        Some((self.zone.local_to_utc(start)?, times))
     }
+}
+
+/// The minute around `time`: zones change their offset at full minutes only.
+fn minute_of(time: i64) -> Times {
+    let minute = time.div_euclid(60_000) * 60_000;
+    (minute, minute + 60_000)
 }
 
 impl Partitioner {
@@ -100,8 +117,7 @@ pub struct Encoder {
 struct Last {
     topic: Topic,
     fields: String,
-    /// The times that lead to the same path: from the start of a span to before the next minute,
-    /// since zones change their offset at full minutes.
+    /// Times that lead to the same path.
     times: Option<Times>,
     path: Arc<str>,
 }
@@ -161,15 +177,15 @@ impl Encoder {
             || Error::data("the record's time is beyond any calendar, so it has no path");
         match (by, time) {
             (By::Directory { layout, fields, time: Some(path) }, Some(time)) => {
-                let bucket = path.bucket(time).ok_or_else(unprintable)?;
-                let times = path.pattern.format(bucket, &path.zone).ok_or_else(unprintable)?;
+                let (bucket, times) = path.bucket(time).ok_or_else(unprintable)?;
+                let text = path.pattern.format(bucket, &path.zone).ok_or_else(unprintable)?;
                 let mut directory = self.scratch.clone();
                 if !fields.is_empty() {
                     directory.push_str(&layout.delimiter);
                 }
-                directory.push_str(&times);
+                directory.push_str(&text);
                 let path = layout.path(&record.topic, self.partition, &directory);
-                Ok((path, Some(span(bucket, time))))
+                Ok((path, Some(times)))
             }
             (By::Directory { layout, fields, .. }, _) => {
                 let default = || format!("partition={}", self.partition);
@@ -186,7 +202,7 @@ impl Encoder {
                     zone,
                 };
                 let path = template.path(&of).ok_or_else(unprintable)?;
-                Ok((path, time.map(|time| span(time, time))))
+                Ok((path, time.and_then(|time| same_hour(time, zone))))
             }
         }
     }
@@ -205,12 +221,12 @@ impl Last {
     }
 }
 
-/// The times that are known to share the path of `time`, which lies in the span from `bucket` on:
-/// the rest of its minute, back to the start of the minute or of the span.
-fn span(bucket: i64, time: i64) -> Times {
-    let minute = time.div_euclid(60_000) * 60_000;
-    let from = if bucket == time { minute } else { minute.max(bucket) };
-    (from.min(time), minute + 60_000)
+/// Times in the same local hour as `time`.
+fn same_hour(time: i64, zone: &Zone) -> Option<Times> {
+    let local = time.checked_add(zone.offset_millis_at(time)?)?;
+    let (from, before) = minute_of(time);
+    let hour = time - local.rem_euclid(3_600_000);
+    Some((from.max(hour), before.min(hour.checked_add(3_600_000)?)))
 }
 
 /// Appends `name=value`, after a delimiter if it is not the first.

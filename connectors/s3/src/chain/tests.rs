@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn intent(path: &str, start: i64, end: i64, nonce: &str) -> Intent {
-    Intent { path: path.into(), start, end, step: 0, nonce: nonce.into() }
+    Intent { path: path.into(), start, end, step: 0, nonce: nonce.into(), first: 7 }
 }
 
 fn mark(writer: &str, nonce: &str, start: i64, end: Option<i64>, first: u32) -> Mark {
@@ -88,6 +88,18 @@ fn an_unclear_outcome_is_judged_by_the_nonce() {
     assert_eq!(judge(Some(mark("other", "late", 10, Some(20), 7)), true), Outcome::Taken);
 }
 
+#[test]
+fn what_is_held_depends_on_the_first_record_if_that_comes_by() {
+    let path: Arc<str> = "p".into();
+    let mut held = Held::default();
+    held.add(&path, 10, 20, Some(7));
+    assert!(!held.holds("p", 9, || 0) && !held.holds("p", 20, || 0) && !held.holds("q", 10, || 7));
+    assert!(held.holds("p", 15, || 0), "the first record did not come by");
+    assert!(held.holds("p", 10, || 7));
+    assert!(!held.holds("p", 10, || 8), "the record of another topic");
+    assert!(!held.holds("p", 15, || 0));
+}
+
 /// A bucket, a state store and a consumer group, as far as recovery sees them.
 #[derive(Default)]
 struct World {
@@ -153,7 +165,7 @@ impl World {
                         if found
                             .is_some_and(|(m, _)| m.as_ref().is_some_and(|m| m.nonce == i.nonce))
                         {
-                            held.add(&key, i.start, i.end);
+                            held.add(&key, i.start, i.end, Some(i.first));
                         }
                     }
                     let before = |name: &str| {
@@ -164,11 +176,11 @@ impl World {
                     for (_, (mark, _)) in self.objects.iter().filter(|(name, _)| before(name)) {
                         let Some(mark) = mark else { continue };
                         if let Some(end) = judge_before(mark, &writer, &self.links) {
-                            held.add(&key, mark.start, end);
+                            held.add(&key, mark.start, end, None);
                         }
                     }
                 }
-                if held.holds(&key, *offset) {
+                if held.holds(&key, *offset, || *offset as u32) {
                     continue;
                 }
             }
@@ -186,13 +198,20 @@ impl World {
                         }
                     };
                     if let Verdict::Held(end) = verdict {
-                        held.add(&key, *offset, end);
+                        held.add(&key, *offset, end, None);
                         continue;
                     }
                     self.nonces += 1;
                     let nonce = format!("n{}", self.nonces).into();
                     open.push((
-                        Intent { path: key, start: *offset, end: 0, step, nonce },
+                        Intent {
+                            path: key,
+                            start: *offset,
+                            end: 0,
+                            step,
+                            nonce,
+                            first: *offset as u32,
+                        },
                         Vec::new(),
                     ));
                     open.len() - 1

@@ -1,0 +1,560 @@
+//! A lane: the records of one Kafka partition on their way into objects.
+//!
+//! Duty: give each record its place, append it to the open file there, cut when the rotation says so,
+//! send parts of large files while they are filled, and keep memory within bounds: what does not fit
+//! goes to the spool, and where that is full, open files are completed early. Completing happens
+//! beside this, in [`super::commit`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crc_fast::{CrcAlgorithm, Digest};
+use tokio::sync::mpsc;
+use towpath_sdk::clock::Timestamp;
+use towpath_sdk::context::LaneContext;
+use towpath_sdk::error::{Error, ErrorKind, Result};
+use towpath_sdk::record::SinkRecord;
+use towpath_sdk::sink::{SinkBatch, SinkLane};
+use uuid::Uuid;
+
+use super::Shared;
+use super::commit::{self, Body, ClosedFile, ClosedGroup, Marks};
+use super::file::{Job, MAX_PARTS, OpenFile, Uploading};
+use super::look::{Bucket, Name, Recovery};
+use crate::buffer::{Buffer, Codec};
+use crate::chain::{Group, Intent, Links};
+use crate::config::Nulls;
+use crate::partitioner::{By, Encoder, Place};
+use crate::rotation::{Arrival, Rotation};
+use crate::spool::SpoolError;
+
+/// How often a lane looks whether completing has failed, while nothing else calls it.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// Writes the records of one partition.
+pub struct Lane {
+    shared: Arc<Shared>,
+    cx: LaneContext,
+    encoder: Encoder,
+    rotation: Rotation,
+    marks: Arc<Marks>,
+    files: Vec<OpenFile>,
+    by_path: HashMap<Arc<str>, usize>,
+    position: i64,
+    started: Option<Started>,
+}
+
+/// What a lane has once it has looked at its state.
+struct Started {
+    codec: Codec,
+    bucket: Arc<Bucket>,
+    recovery: Option<Recovery>,
+    span: i64,
+    upto: i64,
+    groups: mpsc::Sender<ClosedGroup>,
+    committer: Job<Result<()>>,
+    /// The name that was found free for the record that is looked at.
+    free: Option<(i64, u32)>,
+}
+
+/// What became of a record that was offered.
+enum Offered {
+    /// It is written, rejected or left out.
+    Taken(Then),
+    /// Look at the bucket first.
+    Look(Place),
+    /// Complete the open files first.
+    Cut,
+}
+
+/// What is to be done after a record.
+enum Then {
+    Nothing,
+    /// Complete the open files.
+    Cut,
+    /// Send a part of this file.
+    Send(usize),
+}
+
+impl Lane {
+    pub(super) fn new(shared: Arc<Shared>, cx: LaneContext) -> Self {
+        let partitioner = Arc::clone(&shared.plan.partitioner);
+        Self {
+            encoder: Encoder::new(partitioner, cx.partition.partition),
+            rotation: Rotation::new(shared.plan.rotation.clone()),
+            marks: Marks::new(cx.progress.clone()),
+            files: Vec::new(),
+            by_path: HashMap::new(),
+            position: 0,
+            started: None,
+            shared,
+            cx,
+        }
+    }
+
+    async fn start(&mut self) -> Result<()> {
+        if self.started.is_some() {
+            return Ok(());
+        }
+        self.shared.conditional(&self.cx.task).await?;
+        abort_stale(&self.shared, &self.cx).await?;
+        let group = load_group(&self.cx).await?;
+        let links = load(&self.cx, Links::key(&self.cx.partition)).await?;
+        let links = links.as_ref().map(Links::from_state).transpose()?.unwrap_or_default();
+        let writer = match &group {
+            Some(group) => Arc::clone(&group.writer),
+            None => nonce(),
+        };
+        let bucket = Arc::new(Bucket::new(writer, links));
+        let (groups, queue) = mpsc::channel(1);
+        let committer = Job::spawn(commit::run(
+            Arc::clone(&self.shared),
+            self.cx.clone(),
+            Arc::clone(&bucket),
+            Arc::clone(&self.marks),
+            queue,
+        ));
+        self.started = Some(Started {
+            codec: Codec::new(self.shared.plan.compression)?,
+            bucket,
+            span: group.as_ref().map_or(0, |group| group.span),
+            upto: group.as_ref().map_or(0, |group| group.end),
+            recovery: group.map(Recovery::new),
+            groups,
+            committer,
+            free: None,
+        });
+        Ok(())
+    }
+
+    fn started(&mut self) -> Result<&mut Started> {
+        self.started.as_mut().ok_or_else(|| Error::internal("the lane has not started"))
+    }
+
+    /// The committer's error, if it has ended.
+    async fn check_committer(&mut self) -> Result<()> {
+        match self.started.take_if(|started| started.committer.is_finished()) {
+            Some(ended) => match ended.committer.join().await? {
+                Err(error) => Err(error),
+                Ok(()) => Err(Error::internal("the committer of an S3 lane ended too early")),
+            },
+            None => Ok(()),
+        }
+    }
+
+    fn now(&self) -> i64 {
+        self.cx.task.clock().now().millis()
+    }
+
+    // What is seldom needed is boxed: the future of a batch stays small.
+    async fn write_record(&mut self, record: &SinkRecord, now: i64) -> Result<()> {
+        let end = record.offset() + 1;
+        loop {
+            match self.offer(record, now)? {
+                Offered::Taken(Then::Nothing) => return Ok(()),
+                Offered::Taken(Then::Cut) => return Box::pin(self.cut(end)).await,
+                Offered::Taken(Then::Send(file)) => {
+                    Box::pin(self.send_part(file)).await?;
+                    if self.files[file].upload.as_ref().is_some_and(|u| u.count >= MAX_PARTS) {
+                        return Box::pin(self.cut(end)).await;
+                    }
+                    return Ok(());
+                }
+                Offered::Cut => Box::pin(self.cut(record.offset())).await?,
+                Offered::Look(place) => Box::pin(self.look(record, &place)).await?,
+            }
+        }
+    }
+
+    fn offer(&mut self, record: &SinkRecord, now: i64) -> Result<Offered> {
+        const TAKEN: Offered = Offered::Taken(Then::Nothing);
+        if record.value.is_null() && self.shared.plan.nulls != Nulls::Write {
+            self.take_null(record)?;
+            return Ok(TAKEN);
+        }
+        let place = match self.encoder.place(record, now) {
+            Ok(place) => place,
+            Err(error) => {
+                self.cx.progress.reject(record.clone(), error);
+                return Ok(TAKEN);
+            }
+        };
+        let offset = record.offset();
+        let file = self.file_of(&place.path);
+        let started = self.started()?;
+        let concerned = started.recovery.as_mut().is_some_and(|recovery| recovery.concerns(offset));
+        match &mut started.recovery {
+            Some(recovery) if concerned => {
+                if !recovery.knows(&place.path) {
+                    return Ok(Offered::Look(place));
+                }
+                if recovery.holds(&place.path, record) {
+                    self.cx.task.count("records_found_in_bucket", 1);
+                    return Ok(TAKEN);
+                }
+            }
+            recovery => *recovery = None,
+        }
+        let free = started.free;
+        let arrival = Arrival { file, time: place.time, now, open: self.files.len() };
+        if self.rotation.before(&arrival) {
+            return Ok(Offered::Cut);
+        }
+        let file = match (file, free) {
+            (Some(file), _) => file,
+            (None, Some((at, step))) if at == offset => self.open(record, &place, step),
+            (None, _) if concerned => return Ok(Offered::Look(place)),
+            (None, _) => self.open(record, &place, 0),
+        };
+        self.append(record, file, &arrival).map(Offered::Taken)
+    }
+
+    fn take_null(&self, record: &SinkRecord) -> Result<()> {
+        match self.shared.plan.nulls {
+            Nulls::Write => {}
+            Nulls::Ignore => self.cx.task.count("null_values_ignored", 1),
+            Nulls::Reject => {
+                let error = Error::data("the record has no value (behavior.on.null.values=fail)");
+                self.cx.progress.reject(record.clone(), error);
+            }
+            Nulls::Fail => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!(
+                        "the record at offset {} of {} has no value (behavior.on.null.values=fail, \
+                         report.null.values.to.dlq=false)",
+                        record.offset(),
+                        self.cx.partition
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn file_of(&self, path: &Arc<str>) -> Option<usize> {
+        match &self.files[..] {
+            [] => None,
+            // The most common case needs no hash.
+            [file] if Arc::ptr_eq(&file.path, path) => Some(0),
+            _ => self.by_path.get(path).copied(),
+        }
+    }
+
+    fn open(&mut self, record: &SinkRecord, place: &Place, step: u32) -> usize {
+        self.files.push(OpenFile {
+            path: Arc::clone(&place.path),
+            start: record.offset(),
+            end: record.offset(),
+            records: 0,
+            first: checksum(record),
+            step,
+            nonce: nonce(),
+            buffer: Buffer::new(&self.shared.pool),
+            upload: None,
+        });
+        let file = self.files.len() - 1;
+        self.by_path.insert(Arc::clone(&place.path), file);
+        file
+    }
+
+    fn append(&mut self, record: &SinkRecord, at: usize, arrival: &Arrival) -> Result<Then> {
+        let format = &self.shared.plan.format;
+        let Some(started) = &mut self.started else {
+            return Err(Error::internal("the lane has not started"));
+        };
+        let file = &mut self.files[at];
+        let first = file.records == 0;
+        let estimate = format.estimate(&record.value);
+        let out = file.buffer.room(estimate, &mut started.codec)?;
+        if first {
+            out.extend_from_slice(format.head());
+        }
+        if let Err(error) = format.append(record, first, out) {
+            // A file that has no record yet is the last one.
+            if let Some(empty) = self.files.pop_if(|file| file.records == 0) {
+                self.by_path.remove(&empty.path);
+            }
+            self.cx.progress.reject(record.clone(), error);
+            return Ok(Then::Nothing);
+        }
+        file.buffer.appended();
+        file.records += 1;
+        file.end = record.offset() + 1;
+        let full = file.buffer.ready(&started.codec) >= self.shared.plan.part_size;
+        if self.rotation.after(arrival, at, file.records) {
+            return Ok(Then::Cut);
+        }
+        Ok(if full { Then::Send(at) } else { Then::Nothing })
+    }
+
+    async fn look(&mut self, record: &SinkRecord, place: &Place) -> Result<()> {
+        let (shared, cx) = (Arc::clone(&self.shared), self.cx.clone());
+        let started = self.started()?;
+        let bucket = Arc::clone(&started.bucket);
+        let Some(recovery) = &mut started.recovery else { return Ok(()) };
+        if !recovery.knows(&place.path) {
+            return recovery.look(&place.path, &shared, &cx, &bucket).await;
+        }
+        let name = Name {
+            path: Arc::clone(&place.path),
+            start: record.offset(),
+            first: checksum(record),
+            step: 0,
+        };
+        match bucket.step(&shared, &cx, &name).await? {
+            Ok(step) => started.free = Some((record.offset(), step)),
+            Err(end) => recovery.add(&place.path, record.offset(), end),
+        }
+        Ok(())
+    }
+
+    async fn send_part(&mut self, at: usize) -> Result<()> {
+        let (shared, cx) = (Arc::clone(&self.shared), self.cx.clone());
+        let Some(started) = &mut self.started else { return Ok(()) };
+        let file = &mut self.files[at];
+        let payload = file.buffer.take(&mut started.codec)?;
+        file.send(payload, &shared, &cx, &started.bucket).await
+    }
+
+    /// Hands the open files over to be completed. Everything below `durable` is in them, in earlier
+    /// groups, or needs nothing.
+    async fn cut(&mut self, durable: i64) -> Result<()> {
+        self.rotation.reset();
+        self.by_path.clear();
+        if self.files.is_empty() {
+            return Ok(());
+        }
+        let (shared, cx) = (Arc::clone(&self.shared), self.cx.clone());
+        let (tail, part_size) = (shared.plan.format.tail(), shared.plan.part_size);
+        let open = std::mem::take(&mut self.files);
+        let start = open.iter().map(|file| file.start).min().unwrap_or(durable);
+        let Some(started) = &mut self.started else {
+            return Err(Error::internal("the lane has not started"));
+        };
+        let mut files = Vec::with_capacity(open.len());
+        for mut file in open {
+            file.buffer.room(tail.len(), &mut started.codec)?.extend_from_slice(tail);
+            let payload = file.buffer.finish(&mut started.codec)?;
+            let body = if file.upload.is_none() && payload.len <= part_size {
+                Body::Whole(payload)
+            } else {
+                if payload.len > 0 {
+                    file.send(payload, &shared, &cx, &started.bucket).await?;
+                }
+                match file.upload.take() {
+                    Some(uploading) => Body::Parts(uploading),
+                    None => return Err(Error::internal("a file has neither bytes nor parts")),
+                }
+            };
+            let OpenFile { path, start, end, records, first, step, nonce, .. } = file;
+            let intent = Intent { path, start, end, step, nonce, first };
+            files.push(ClosedFile { intent, records, body });
+        }
+        started.span = started.span.max(durable - start);
+        started.upto = started.upto.max(durable);
+        let group = ClosedGroup { files, durable, span: started.span, upto: started.upto };
+        self.marks.begin();
+        if started.groups.send(group).await.is_err() {
+            return self.check_committer().await;
+        }
+        Ok(())
+    }
+
+    /// Lets go of memory if the task holds too much.
+    async fn relieve(&mut self) -> Result<()> {
+        if !self.shared.pool.is_over() {
+            return Ok(());
+        }
+        let mut order: Vec<usize> = (0..self.files.len()).collect();
+        order.sort_by_key(|at| std::cmp::Reverse(self.files[*at].buffer.in_memory()));
+        for at in order {
+            if self.shared.pool.excess() == 0 || self.files[at].buffer.in_memory() == 0 {
+                break;
+            }
+            if !self.spill(at).await? {
+                self.cx.task.count("early_cuts", 1);
+                let durable = self.position;
+                Box::pin(self.cut(durable)).await?;
+                break;
+            }
+        }
+        // What others hold in open files may stay for long: wait only for what is being sent.
+        let sending = self.files.iter().any(|file| file.upload.is_some());
+        if sending || self.marks.under_way() > 0 {
+            self.wait_for_room().await?;
+        }
+        Ok(())
+    }
+
+    async fn wait_for_room(&mut self) -> Result<()> {
+        loop {
+            tokio::select! {
+                () = self.shared.pool.room() => return Ok(()),
+                () = tokio::time::sleep(WATCH) => {
+                    self.check_committer().await?;
+                    let sending = self.files.iter().any(|file| file.upload.is_some());
+                    if !sending && self.marks.under_way() == 0 {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Moves a file's bytes to the spool; false if that can't take them.
+    async fn spill(&mut self, at: usize) -> Result<bool> {
+        let spool = Arc::clone(&self.shared.spool);
+        let Some(started) = &mut self.started else { return Ok(true) };
+        let Some(bytes) = self.files[at].buffer.spillable(&mut started.codec)? else {
+            return Ok(true);
+        };
+        let written = tokio::task::spawn_blocking(move || spool.write(&bytes)).await;
+        match written.map_err(|e| Error::internal("write the spool").with_source(e))? {
+            Ok(extent) => {
+                self.files[at].buffer.spill(extent);
+                Ok(true)
+            }
+            Err(SpoolError::Full) => Ok(false),
+            Err(SpoolError::Io(error)) => {
+                tracing::warn!(%error, "failed to write the spool: open files are completed early");
+                Ok(false)
+            }
+        }
+    }
+
+    /// Tells how far everything is durable if what is under way is.
+    fn settle(&self) {
+        let open = self.files.iter().map(|file| file.start).min();
+        self.marks.clean(open.unwrap_or(self.position));
+    }
+}
+
+impl SinkLane for Lane {
+    async fn write(&mut self, batch: SinkBatch) -> Result<()> {
+        self.check_committer().await?;
+        Box::pin(self.start()).await?;
+        let now = self.now();
+        for record in batch.records {
+            let offset = record.offset();
+            self.write_record(&record, now).await?;
+            self.position = offset + 1;
+            if self.shared.pool.is_over() {
+                Box::pin(self.relieve()).await?;
+            }
+        }
+        self.position = batch.end;
+        self.settle();
+        Ok(())
+    }
+
+    fn wake_at(&self) -> Option<Timestamp> {
+        let watch = (self.marks.under_way() > 0).then(|| self.cx.task.clock().now() + WATCH);
+        let rotation = self.rotation.wake_at().map(Timestamp);
+        [watch, rotation].into_iter().flatten().min()
+    }
+
+    async fn wake(&mut self) -> Result<()> {
+        self.check_committer().await?;
+        if self.rotation.due(self.now()) {
+            Box::pin(self.cut(self.position)).await?;
+            self.settle();
+        }
+        Ok(())
+    }
+
+    async fn drain(&mut self) -> Result<()> {
+        // Open files would be cut short: their records are read again.
+        let uploads: Vec<_> = self.files.drain(..).filter_map(|file| file.upload).collect();
+        self.by_path.clear();
+        self.rotation.reset();
+        let completed = match self.started.take() {
+            Some(Started { groups, committer, .. }) => {
+                drop(groups);
+                committer.join().await?
+            }
+            None => Ok(()),
+        };
+        for upload in uploads.into_iter().filter_map(Uploading::give_up) {
+            // What stays is aborted when the partition is opened again.
+            if let Err(error) = self.shared.client.abort(&upload).await {
+                tracing::warn!(
+                    key = upload.key,
+                    error = error.chain(),
+                    "failed to abort an upload"
+                );
+            }
+        }
+        completed
+    }
+}
+
+fn nonce() -> Arc<str> {
+    Uuid::new_v4().simple().to_string().into()
+}
+
+/// Tells a record from one of another topic that had the same name.
+pub(super) fn checksum(record: &SinkRecord) -> u32 {
+    let origin = record.origin();
+    let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
+    digest.update(&origin.row().timestamp.unwrap_or_default().to_le_bytes());
+    for bytes in [origin.key(), origin.value()].into_iter().flatten() {
+        digest.update(&bytes);
+    }
+    u32::try_from(digest.finalize()).unwrap_or_default()
+}
+
+async fn load(
+    cx: &LaneContext,
+    key: towpath_sdk::offset::OffsetMap,
+) -> Result<Option<towpath_sdk::offset::OffsetMap>> {
+    cx.retry("load what was to be completed", || cx.task.load_state(key.clone())).await
+}
+
+async fn load_group(cx: &LaneContext) -> Result<Option<Group>> {
+    let Some(head) = load(cx, Group::head_key(&cx.partition)).await? else { return Ok(None) };
+    let (mut group, chunks) = Group::from_head(&cx.partition, &head)?;
+    for key in chunks {
+        if let Some(chunk) = load(cx, key).await? {
+            group.add_chunk(&head, &chunk);
+        }
+    }
+    Ok(Some(group))
+}
+
+/// Aborts uploads of this partition's objects that an earlier instance has left.
+async fn abort_stale(shared: &Shared, cx: &LaneContext) -> Result<()> {
+    let (topic, partition) = (&*cx.partition.topic, cx.partition.partition);
+    let prefix = match &shared.plan.partitioner.by {
+        By::Directory { layout, .. } => layout.topic_prefix(topic),
+        By::Template { template, .. } => template.prefix(topic, partition),
+    };
+    let found = cx.retry("look for abandoned uploads", async || {
+        match shared.client.uploads(&prefix).await {
+            // Not being allowed to tidy up is no reason to stand still.
+            Err(error) if matches!(error.kind(), ErrorKind::Forbidden | ErrorKind::Unsupported) => {
+                tracing::warn!(error = error.chain(), "abandoned uploads are not looked for");
+                Ok(Vec::new())
+            }
+            found => found,
+        }
+    });
+    for upload in found.await? {
+        let ours = match &shared.plan.partitioner.by {
+            By::Directory { layout, .. } => layout.owns(&upload.key, topic, partition),
+            By::Template { template, .. } => template.owns(&upload.key, topic, partition),
+        };
+        if ours {
+            match shared.client.abort(&upload).await {
+                Ok(()) => tracing::info!(key = upload.key, "aborted an abandoned upload"),
+                Err(error) => tracing::warn!(
+                    key = upload.key,
+                    error = error.chain(),
+                    "failed to abort an abandoned upload"
+                ),
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! The sink against a real S3 server.
+//!
+//! `TOWPATH_TEST_S3` and its companions tell where the server is (`tests/stack`); without them these
+//! tests fail.
+
+mod bucket;
+mod recovery;
+mod rig;
+mod writing;
