@@ -27,11 +27,11 @@ async fn what_is_in_the_bucket_is_not_written_again() {
     let (bucket, world) = (Bucket::new().await, World::new());
     write_all(&world, &config(&bucket, &[("flush.size", "10")]), 0, 40, 1).await;
     // The offsets of the last three objects were not committed, and the bounds are others now.
-    *world.durable.lock().unwrap() = 0;
+    *world.durable.lock() = 0;
     write_all(&world, &config(&bucket, &[("flush.size", "7")]), 10, 54, 1).await;
     assert_eq!(bucket.offsets("").await, (0..54).collect::<Vec<_>>());
     assert_eq!(bucket.keys().await, [0, 10, 20, 30, 40, 47].map(key));
-    assert_eq!(world.counts.lock().unwrap()["records_found_in_bucket"], 30);
+    assert_eq!(world.counts.lock()["records_found_in_bucket"], 30);
 }
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn reading_may_go_on_in_the_middle_of_an_object() {
     ];
     let config = config(&bucket, &fields);
     write_all(&world, &config, 0, 40, 3).await;
-    *world.durable.lock().unwrap() = 0;
+    *world.durable.lock() = 0;
     write_all(&world, &config, 15, 50, 3).await;
     for path in 0..3 {
         let want: Vec<_> = (0..50).filter(|offset| offset % 3 == path).collect();
@@ -62,7 +62,7 @@ async fn a_strangers_object_is_stepped_over() {
     assert_eq!(bucket.get(&key(10)).await, b"not ours");
     assert_eq!(bucket.offsets("").await, (0..20).collect::<Vec<_>>());
     // A replay finds ours behind the stranger's.
-    *world.durable.lock().unwrap() = 0;
+    *world.durable.lock() = 0;
     write_all(&world, &config(&bucket, &[("flush.size", "10")]), 0, 20, 1).await;
     assert_eq!(bucket.offsets("").await, (0..20).collect::<Vec<_>>());
 }
@@ -72,7 +72,7 @@ async fn objects_of_an_earlier_topic_of_the_same_name_hide_nothing() {
     let (bucket, world) = (Bucket::new().await, World::new());
     let config = config(&bucket, &[("flush.size", "10")]);
     write_all(&world, &config, 0, 20, 1).await;
-    *world.durable.lock().unwrap() = 0;
+    *world.durable.lock() = 0;
     let mut running = Running::start(&world, &config).await;
     let other = |offset: i64| (offset, Some(value(offset + 1000, 1)));
     running.lane.write(batch_of((0..20).map(other), 20)).await.unwrap();
@@ -87,8 +87,8 @@ async fn without_its_states_everything_arrives_once_more() {
     let (bucket, world) = (Bucket::new().await, World::new());
     let config = config(&bucket, &[("flush.size", "10")]);
     write_all(&world, &config, 0, 20, 1).await;
-    *world.durable.lock().unwrap() = 0;
-    world.states.lock().unwrap().clear();
+    *world.durable.lock() = 0;
+    world.states.lock().clear();
     write_all(&world, &config, 0, 20, 1).await;
     let mut offsets = bucket.offsets("").await;
     offsets.sort_unstable();

@@ -1,10 +1,11 @@
 //! What stands in for the engine: a host, partitions with records, and lanes that are driven by hand.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use towpath_connector_s3::config::confluent::{Config, OUR_DEFAULTS};
 use towpath_connector_s3::connector::S3Sink;
 use towpath_connector_s3::task::{Lane, Task};
@@ -33,13 +34,13 @@ pub(crate) struct HandClock(Mutex<i64>);
 
 impl HandClock {
     pub(crate) fn set(&self, now: i64) {
-        *self.0.lock().unwrap() = now;
+        *self.0.lock() = now;
     }
 }
 
 impl Clock for HandClock {
     fn now(&self) -> Timestamp {
-        Timestamp(*self.0.lock().unwrap())
+        Timestamp(*self.0.lock())
     }
 }
 
@@ -64,12 +65,12 @@ impl Host for WorldHost {
     }
     fn waiting(&self, reason: Option<Waiting>) {
         if let Some(waiting) = reason {
-            self.0.waiting.lock().unwrap().push(waiting.reason);
+            self.0.waiting.lock().push(waiting.reason);
             self.0.changed.notify_waiters();
         }
     }
     fn load_state(&self, key: OffsetMap) -> BoxFuture<'static, Result<Option<OffsetMap>>> {
-        let found = self.0.states.lock().unwrap().get(&format!("{key:?}")).cloned();
+        let found = self.0.states.lock().get(&format!("{key:?}")).cloned();
         async { Ok(found) }.boxed()
     }
     fn store_state(
@@ -81,7 +82,7 @@ impl Host for WorldHost {
         async move {
             // As slow as a broker's answer, so that a crash can come before it.
             tokio::task::yield_now().await;
-            let mut states = world.states.lock().unwrap();
+            let mut states = world.states.lock();
             match value {
                 Some(value) => states.insert(format!("{key:?}"), value),
                 None => states.remove(&format!("{key:?}")),
@@ -91,10 +92,10 @@ impl Host for WorldHost {
         .boxed()
     }
     fn count(&self, name: &'static str, n: u64) {
-        *self.0.counts.lock().unwrap().entry(name).or_default() += n;
+        *self.0.counts.lock().entry(name).or_default() += n;
     }
     fn guarantee(&self, guarantee: Guarantee) {
-        *self.0.guarantee.lock().unwrap() = Some(guarantee);
+        *self.0.guarantee.lock() = Some(guarantee);
     }
 }
 
@@ -106,15 +107,15 @@ struct Reports {
 
 impl ProgressSink for Reports {
     fn durable(&self, end: i64) {
-        if *self.alive.lock().unwrap() {
-            let mut durable = self.world.durable.lock().unwrap();
+        if *self.alive.lock() {
+            let mut durable = self.world.durable.lock();
             assert!(end >= *durable, "durable went back from {durable} to {end}");
             *durable = end;
             self.world.changed.notify_waiters();
         }
     }
     fn reject(&self, record: SinkRecord, error: Error) {
-        self.world.rejected.lock().unwrap().push((record.offset(), error.chain()));
+        self.world.rejected.lock().push((record.offset(), error.chain()));
     }
 }
 
@@ -124,7 +125,7 @@ impl World {
     }
 
     pub(crate) fn durable(&self) -> i64 {
-        *self.durable.lock().unwrap()
+        *self.durable.lock()
     }
 
     /// Waits until `done`.
@@ -140,9 +141,7 @@ impl World {
             }
         };
         let waited = tokio::time::timeout(std::time::Duration::from_secs(60), wait).await;
-        waited.unwrap_or_else(|_| {
-            panic!("waited in vain for {what}: {:?}", self.waiting.lock().unwrap())
-        });
+        waited.unwrap_or_else(|_| panic!("waited in vain for {what}: {:?}", self.waiting.lock()));
     }
 
     pub(crate) fn context(self: &Arc<Self>) -> TaskContext {
@@ -171,13 +170,13 @@ impl Running {
 
     /// A new lane in place of one that failed.
     pub(crate) fn renew(&mut self) {
-        *self.alive.lock().unwrap() = false;
+        *self.alive.lock() = false;
         (self.lane, self.alive) = lane(&self.world, &mut self.task);
     }
 
     /// Gone without a word, as by kill -9.
     pub(crate) fn kill(self) {
-        *self.alive.lock().unwrap() = false;
+        *self.alive.lock() = false;
     }
 
     pub(crate) async fn stop(mut self) {

@@ -26,7 +26,7 @@ async fn records_arrive_in_objects_named_by_offset() {
     assert_eq!(bucket.keys().await, [key(0), key(10)]);
     let lines: String = (0..10).map(|offset| value(offset, 1) + "\n").collect();
     assert_eq!(bucket.get(&key(0)).await, lines.as_bytes());
-    assert_eq!(*world.guarantee.lock().unwrap(), None);
+    assert_eq!(*world.guarantee.lock(), None);
     running.stop().await;
     assert_eq!(bucket.keys().await.len(), 2, "nothing is cut short by stopping");
 }
@@ -97,7 +97,7 @@ async fn refused_records_are_handed_back_and_the_rest_goes_on() {
     ];
     running.lane.write(batch_of(records.into_iter(), 9)).await.unwrap();
     world.until("the object", |world| world.durable() == 9).await;
-    let rejected = world.rejected.lock().unwrap().clone();
+    let rejected = world.rejected.lock().clone();
     assert_eq!(rejected.iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), [1, 2]);
     assert!(rejected[1].1.contains("'path' (partition.field.name) does not exist"), "{rejected:?}");
     assert_eq!(bucket.offsets("").await, [0, 5, 6]);
@@ -110,7 +110,7 @@ async fn null_values_are_left_out_or_fail_the_task() {
     let ignoring = config(&bucket, &[("behavior.on.null.values", "ignore")]);
     let mut running = Running::start(&world, &ignoring).await;
     running.lane.write(batch_of([(0, None), (1, None)].into_iter(), 3)).await.unwrap();
-    assert_eq!((world.durable(), world.rejected.lock().unwrap().len()), (3, 0));
+    assert_eq!((world.durable(), world.rejected.lock().len()), (3, 0));
     running.stop().await;
     let failing = config(&bucket, &[("report.null.values.to.dlq", "false")]);
     let mut running = Running::start(&World::new(), &failing).await;
@@ -150,7 +150,7 @@ async fn a_thousand_paths_stay_within_memory_and_disk() {
     world.until("1000 objects", |world| world.durable() == 3000).await;
     assert_eq!(bucket.keys().await.len(), 1000);
     assert_eq!(bucket.offsets("path=p234/").await, [234, 1234, 2234]);
-    assert_eq!(world.counts.lock().unwrap().get("early_cuts"), None);
+    assert_eq!(world.counts.lock().get("early_cuts"), None);
     running.stop().await;
     assert_eq!(bucket.spooled(), 0, "the spool is removed on stop");
 }
@@ -164,7 +164,7 @@ async fn a_full_spool_completes_files_early() {
     let mut running = Running::start(&world, &config).await;
     running.lane.write(batch(0, 4000, 1000)).await.unwrap();
     world.until("early objects", |world| world.durable() > 0).await;
-    assert!(world.counts.lock().unwrap()["early_cuts"] > 0);
+    assert!(world.counts.lock()["early_cuts"] > 0);
     running.stop().await;
     let durable = world.durable();
     assert_eq!(bucket.offsets("").await.len() as i64, durable);
@@ -179,12 +179,12 @@ async fn a_missing_bucket_is_waited_for() {
     let mut running = Running::start(&world, &config).await;
     let write = running.lane.write(batch(0, 5, 1));
     let create = async {
-        world.until("a reason", |world| !world.waiting.lock().unwrap().is_empty()).await;
+        world.until("a reason", |world| !world.waiting.lock().is_empty()).await;
         bucket.create().await;
     };
     tokio::join!(async { write.await.unwrap() }, create);
     world.until("the object", |world| world.durable() == 5).await;
-    let reason = world.waiting.lock().unwrap()[0].clone();
+    let reason = world.waiting.lock()[0].clone();
     let want =
         format!("the bucket '{}' does not exist: create it, or correct its name", bucket.name);
     assert!(reason.contains(&want), "{reason}");
@@ -215,7 +215,7 @@ async fn a_store_that_asks_for_less_is_obeyed() {
     let mut running = Running::start(&world, &config(&bucket, &fields)).await;
     running.lane.write(batch(0, 180, 30)).await.unwrap();
     world.until("all objects", |world| world.durable() == 180).await;
-    let waiting = world.waiting.lock().unwrap().clone();
+    let waiting = world.waiting.lock().clone();
     assert!(waiting.iter().any(|reason| reason.contains("the store asks for less")), "{waiting:?}");
     running.stop().await;
     assert_eq!(bucket.offsets("").await.len(), 180);
