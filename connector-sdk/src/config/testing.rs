@@ -48,12 +48,18 @@ pub fn assert_every_key_is_claimed(definition: &ConfigDef, claims: &[(&str, &str
 /// If not, with all that is wrong.
 #[track_caller]
 pub fn assert_definition<C: ConnectorConfig>() {
+    report("definition", &problems_of::<C>());
+}
+
+/// All that [`assert_definition`] finds wrong with `C`'s definition.
+#[must_use]
+pub fn problems_of<C: ConnectorConfig>() -> Vec<String> {
     let mut problems = definition_problems(C::definition());
     if let Err(errors) = C::parse(&Properties::new()) {
         let wrong = errors.iter().filter(|error| !error.is_missing());
         problems.extend(wrong.map(|error| format!("the defaults are refused: {error}")));
     }
-    report("definition", &problems);
+    problems
 }
 
 #[track_caller]

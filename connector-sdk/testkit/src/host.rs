@@ -1,0 +1,241 @@
+//! The engine's end of the contexts, for tests: time that stands still until it is moved, states in
+//! memory, and a memory of what the connector said.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+use towpath_sdk::Result;
+use towpath_sdk::clock::{Clock, Timestamp};
+use towpath_sdk::context::{
+    ConnectorContext, Host, LaneContext, SourceTaskContext, TaskContext, Waiting,
+};
+use towpath_sdk::guarantee::Guarantee;
+use towpath_sdk::offset::{OffsetMap, StoredOffsets};
+use towpath_sdk::record::TopicPartition;
+use towpath_sdk::sink::{Epoch, Progress};
+
+/// A clock that shows what it was set to. Clones show the same time.
+#[derive(Debug, Clone)]
+pub struct ManualClock(Arc<AtomicI64>);
+
+impl ManualClock {
+    /// A clock that shows `now`.
+    #[must_use]
+    pub fn at(now: Timestamp) -> Self {
+        Self(Arc::new(AtomicI64::new(now.millis())))
+    }
+
+    /// Moves the clock on.
+    pub fn advance(&self, by: Duration) {
+        self.set(self.now() + by);
+    }
+
+    /// Sets the clock, be it back.
+    pub fn set(&self, now: Timestamp) {
+        self.0.store(now.millis(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// A host in memory. What tasks store survives them, as it does in the engine.
+pub struct FakeHost {
+    clock: ManualClock,
+    states: Arc<Mutex<Vec<(OffsetMap, OffsetMap)>>>,
+    waiting: watch::Sender<Option<String>>,
+    said: Mutex<Said>,
+}
+
+#[derive(Default)]
+struct Said {
+    reasons: Vec<String>,
+    counters: BTreeMap<&'static str, u64>,
+    guarantee: Option<Guarantee>,
+}
+
+impl FakeHost {
+    /// What a new host's clock shows: 2023-11-14T22:13:20Z.
+    pub const START: Timestamp = Timestamp(1_700_000_000_000);
+
+    /// A host without states, at [`FakeHost::START`].
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            clock: ManualClock::at(Self::START),
+            states: Arc::default(),
+            waiting: watch::channel(None).0,
+            said: Mutex::default(),
+        })
+    }
+
+    /// The clock, to be moved.
+    #[must_use]
+    pub fn manual_clock(&self) -> &ManualClock {
+        &self.clock
+    }
+
+    /// Why the task waits now.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        self.waiting.borrow().clone()
+    }
+
+    /// Every reason that was given, in order.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<String> {
+        lock(&self.said).reasons.clone()
+    }
+
+    /// Resolves when the task waits for a reason that contains `text`.
+    pub async fn waits_for(&self, text: &str) {
+        let mut waiting = self.waiting.subscribe();
+        let said = |reason: &Option<String>| reason.as_ref().is_some_and(|r| r.contains(text));
+        // The sender lives as long as `self`.
+        drop(waiting.wait_for(said).await);
+    }
+
+    /// What was counted under `name`.
+    #[must_use]
+    pub fn counted(&self, name: &str) -> u64 {
+        lock(&self.said).counters.get(name).copied().unwrap_or_default()
+    }
+
+    /// The guarantee as learnt at run time, if the connector said one.
+    #[must_use]
+    pub fn learnt_guarantee(&self) -> Option<Guarantee> {
+        lock(&self.said).guarantee.clone()
+    }
+
+    /// The stored states.
+    #[must_use]
+    pub fn states(&self) -> Vec<(OffsetMap, OffsetMap)> {
+        lock(&self.states).clone()
+    }
+
+    /// The context of a planner.
+    #[must_use]
+    pub fn connector(self: &Arc<Self>) -> ConnectorContext {
+        ConnectorContext::new("suite", Arc::clone(self) as Arc<dyn Host>)
+    }
+
+    /// The context of a task.
+    #[must_use]
+    pub fn task(self: &Arc<Self>, number: u32) -> TaskContext {
+        TaskContext::new("suite", number, Arc::clone(self) as Arc<dyn Host>)
+    }
+
+    /// The context of a source task that starts at `offsets`.
+    #[must_use]
+    pub fn source_task(self: &Arc<Self>, number: u32, offsets: StoredOffsets) -> SourceTaskContext {
+        SourceTaskContext { task: self.task(number), offsets }
+    }
+
+    /// The context of a lane.
+    #[must_use]
+    pub fn lane(
+        self: &Arc<Self>,
+        partition: TopicPartition,
+        epoch: Epoch,
+        progress: Progress,
+    ) -> LaneContext {
+        LaneContext { task: self.task(0), partition, epoch, progress }
+    }
+}
+
+impl Host for FakeHost {
+    fn clock(&self) -> Arc<dyn Clock> {
+        Arc::new(self.clock.clone())
+    }
+
+    fn waiting(&self, reason: Option<Waiting>) {
+        let reason = reason.map(|waiting| waiting.reason);
+        lock(&self.said).reasons.extend(reason.clone());
+        self.waiting.send_replace(reason);
+    }
+
+    // Both pause before and after, so that a crash can come in between.
+    fn load_state(&self, key: OffsetMap) -> BoxFuture<'static, Result<Option<OffsetMap>>> {
+        let states = Arc::clone(&self.states);
+        async move {
+            tokio::task::yield_now().await;
+            let found = lock(&states).iter().find(|(k, _)| *k == key).map(|(_, v)| v.clone());
+            Ok(found)
+        }
+        .boxed()
+    }
+
+    fn store_state(
+        &self,
+        key: OffsetMap,
+        value: Option<OffsetMap>,
+    ) -> BoxFuture<'static, Result<()>> {
+        let states = Arc::clone(&self.states);
+        async move {
+            tokio::task::yield_now().await;
+            {
+                let mut states = lock(&states);
+                states.retain(|(k, _)| *k != key);
+                states.extend(value.map(|value| (key, value)));
+            }
+            tokio::task::yield_now().await;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn count(&self, name: &'static str, n: u64) {
+        *lock(&self.said).counters.entry(name).or_default() += n;
+    }
+
+    fn guarantee(&self, guarantee: Guarantee) {
+        lock(&self.said).guarantee = Some(guarantee);
+    }
+}
+
+impl fmt::Debug for FakeHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FakeHost")
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn remembers_what_was_said_and_stored() {
+        let host = FakeHost::new();
+        let cx = host.task(0);
+        let key = OffsetMap::of([("partition", 1)]);
+        assert_eq!(cx.load_state(key.clone()).await.unwrap(), None);
+        let state = OffsetMap::of([("upload", "x")]);
+        cx.store_state(key.clone(), Some(state.clone())).await.unwrap();
+        assert_eq!(cx.load_state(key.clone()).await.unwrap(), Some(state));
+        cx.store_state(key, None).await.unwrap();
+        assert!(host.states().is_empty());
+
+        cx.count("retries", 2);
+        cx.count("retries", 1);
+        assert_eq!((host.counted("retries"), host.counted("others")), (3, 0));
+        cx.waiting(Some(Waiting { reason: "no route".to_owned(), next_try: None }));
+        host.waits_for("route").await;
+        cx.waiting(None);
+        assert_eq!((host.reason(), host.reasons()), (None, vec!["no route".to_owned()]));
+        host.manual_clock().advance(Duration::from_secs(1));
+        assert_eq!(cx.clock().now().since(FakeHost::START), Duration::from_secs(1));
+    }
+}
