@@ -1,1 +1,33 @@
 //! Helpers of the end-to-end tests: see `tests/README.md`.
+//!
+//! Duty: start, kill and stop a real worker, speak to its REST API, and look at what arrived. Servers
+//! are those of `tests/stack`.
+
+pub mod bucket;
+pub mod kill;
+pub mod pipeline;
+pub mod worker;
+
+use anyhow::{Context, Result};
+
+/// A variable of `tests/stack`'s env.
+///
+/// # Errors
+/// If it is not set.
+pub fn server(variable: &str) -> Result<String> {
+    std::env::var(variable).with_context(|| {
+        format!(
+            "{variable} is not set: start the servers with tests/stack/up and source its env \
+             (tests/README.md)"
+        )
+    })
+}
+
+/// A name that no other run uses.
+///
+/// # Errors
+/// If the clock is before 1970.
+pub fn unique(prefix: &str) -> Result<String> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    Ok(format!("{prefix}-{:x}-{:x}", now.as_nanos(), std::process::id()))
+}

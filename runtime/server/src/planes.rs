@@ -10,11 +10,11 @@ use tokio::runtime::{Builder, Runtime};
 const CONTROL_THREADS: usize = 2;
 
 /// The two runtimes.
-pub struct Planes {
+pub(crate) struct Planes {
     /// REST, membership, herder.
-    pub control: Runtime,
+    pub(crate) control: Runtime,
     /// Tasks.
-    pub data: Runtime,
+    pub(crate) data: Runtime,
 }
 
 impl Planes {
@@ -22,7 +22,7 @@ impl Planes {
     ///
     /// # Errors
     /// If threads can't be started.
-    pub fn start() -> Result<Self> {
+    pub(crate) fn start() -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let control = Builder::new_multi_thread()
             .worker_threads(CONTROL_THREADS)
@@ -38,4 +38,13 @@ impl Planes {
             .context("start the data plane's threads")?;
         Ok(Self { control, data })
     }
+
+    /// Ends both, leaving behind what blocks.
+    pub(crate) fn stop(self) {
+        self.data.shutdown_timeout(STOP_TIMEOUT);
+        self.control.shutdown_timeout(STOP_TIMEOUT);
+    }
 }
+
+/// How long threads may take to end.
+const STOP_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);

@@ -3,10 +3,16 @@
 use towpath_sdk::plugin::Registry;
 
 /// All of them.
-pub fn registry() -> Registry {
+pub(crate) fn registry() -> Registry {
     let mut registry = Registry::default();
     towpath_builtin::register(&mut registry);
-    towpath_connector_file::register(&mut registry);
-    registry.sink::<towpath_connector_null::NullSink>();
+    registry
+        .source::<towpath_connector_datagen::Datagen>()
+        .source::<towpath_connector_file::stream_source::FileStreamSource>()
+        .sink::<towpath_connector_file::stream_sink::FileStreamSink>()
+        .sink::<towpath_connector_file::sink::FileSink>()
+        .sink::<towpath_connector_null::NullSink>()
+        .sink::<towpath_connector_s3::S3Sink>()
+        .sink::<towpath_connector_s3::AivenS3Sink>();
     registry
 }

@@ -1,0 +1,121 @@
+//! `towpath worker`: a worker on a Kafka cluster.
+
+mod clients;
+mod defaults;
+mod settings;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use towpath_core::herder::HerderService;
+use towpath_core::launch::{Engine, EngineOptions};
+use towpath_core::metrics::Metrics;
+use towpath_core::offsets::OffsetStore;
+use towpath_core::ports::Cluster;
+use towpath_core::secrets::Resolver;
+use towpath_formats::worker_config::WorkerConfig;
+use towpath_sdk::clock::SystemClock;
+use towpath_sdk::config::Properties;
+
+use crate::http;
+use crate::logging::Logging;
+use crate::planes::Planes;
+use crate::registry::registry;
+use crate::signals;
+
+/// Topics in use that wait to be noted.
+const TOPIC_NOTES: usize = 1024;
+
+/// Runs a worker until a signal.
+///
+/// # Errors
+/// What keeps it from starting, with all wrong settings at once.
+pub(crate) fn main(file: Option<&Path>, logging: Logging) -> Result<()> {
+    let config = settings::read(file)?;
+    let planes = Planes::start()?;
+    let control_cluster: Arc<dyn Cluster> = clients::of_worker(&config)?;
+    let data_cluster: Arc<dyn Cluster> = clients::of_connectors(&config)?;
+    let plane = planes.data.handle().clone();
+    planes.control.block_on(run(config, control_cluster, data_cluster, plane, logging))?;
+    planes.stop();
+    Ok(())
+}
+
+async fn run(
+    config: WorkerConfig,
+    control: Arc<dyn Cluster>,
+    data: Arc<dyn Cluster>,
+    plane: tokio::runtime::Handle,
+    logging: Logging,
+) -> Result<()> {
+    let resolver = resolver(&config)?;
+    let listeners = http::bind(&config).await?;
+    let metrics = Arc::new(Metrics::new());
+    let options = defaults::herder_options(&config, listeners.advertised(), &logging);
+    let offsets = Arc::new(OffsetStore::new(
+        Arc::clone(&control),
+        defaults::table(&config.offset_storage, "offset", &options.worker_id),
+    ));
+    let (topic_uses, topic_notes) = mpsc::channel(TOPIC_NOTES);
+    let engine = Engine::new(EngineOptions {
+        registry: Arc::new(registry()),
+        cluster: data,
+        worker: defaults::worker_defaults(&config),
+        resolver,
+        metrics: Arc::clone(&metrics),
+        offsets: Arc::clone(&offsets),
+        clock: Arc::new(SystemClock),
+        data: plane.clone(),
+        topic_uses,
+        topic_rules: defaults::topic_rules,
+        override_check: defaults::override_check(&config),
+    });
+    let (service, herder) = HerderService::new(
+        options,
+        Arc::clone(&control),
+        Arc::new(engine.clone()),
+        Arc::new(SystemClock),
+        plane,
+        topic_notes,
+    );
+    tracing::info!("the worker is starting; its REST API is at {}", listeners.url());
+    let stop = CancellationToken::new();
+    let parts = http::Parts { herder, engine, metrics, cluster: control, logging };
+    // Connections are accepted until the tasks have drained, so that one can watch them.
+    let closing = CancellationToken::new();
+    let serving = tokio::spawn(listeners.serve(parts, closing.clone()));
+    let following = tokio::spawn(async move { offsets.run().await });
+    let mut herding = tokio::spawn(service.run(stop.clone()));
+    let outcome = tokio::select! {
+        () = signals::stop(stop.clone()) => Ok(()),
+        ended = &mut herding => return ended?.context("run the worker"),
+        ended = following => match ended? {
+            Ok(()) => Err(anyhow::anyhow!("the offset topic ended")),
+            Err(error) => Err(error).context("follow the offset topic"),
+        },
+    };
+    stop.cancel();
+    herding.await?.context("stop the worker")?;
+    closing.cancel();
+    serving.await?;
+    outcome
+}
+
+fn resolver(config: &WorkerConfig) -> Result<Resolver> {
+    let registry = registry();
+    let mut providers = std::collections::BTreeMap::new();
+    for provider in &config.config_providers {
+        let name = &provider.name;
+        let plugin = registry.find_provider(&provider.class).with_context(|| {
+            format!("config.providers.{name}.class: there is no provider {}", provider.class)
+        })?;
+        let params: Properties = provider.params.iter().collect();
+        let built = (plugin.build)(&params)
+            .map_err(|errors| anyhow::anyhow!("config.providers.{name}.param: {errors}"))?;
+        providers.insert(name.clone(), built);
+    }
+    Ok(Resolver::new(providers))
+}

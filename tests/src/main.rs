@@ -1,0 +1,38 @@
+//! End-to-end runs that need the built binary and the whole stack: `tests/e2e/*.sh` call it.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use towpath_tests::kill;
+
+fn main() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = runtime.context("start threads").and_then(|runtime| runtime.block_on(run()));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprint(&format!("{error:?}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["kill", rounds, seed] => {
+            let (rounds, seed): (u64, u64) = (rounds.parse()?, seed.parse()?);
+            for round in 0..rounds {
+                eprint(&format!("kill round {} of {rounds}, seed {}", round + 1, seed + round));
+                kill::round(seed + round).await?;
+            }
+            Ok(())
+        }
+        _ => bail!("usage: towpath-tests kill ROUNDS SEED"),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "this is a command")]
+fn eprint(text: &str) {
+    eprintln!("{text}");
+}

@@ -1,0 +1,205 @@
+//! A worker process under test.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+
+/// How long anything may take to come about.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A worker's settings and, while it runs, its process.
+pub struct Worker {
+    binary: PathBuf,
+    properties: PathBuf,
+    log: PathBuf,
+    port: u16,
+    child: Option<Child>,
+    client: reqwest::Client,
+}
+
+impl Worker {
+    /// A worker of a fleet of its own, with `extra` lines in its properties; not started.
+    ///
+    /// # Errors
+    /// If its files can't be written.
+    pub fn new(dir: &Path, fleet: &str, bootstrap: &str, extra: &str) -> Result<Self> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let text = format!(
+            "bootstrap.servers={bootstrap}\n\
+             group.id={fleet}\n\
+             config.storage.topic={fleet}-configs\n\
+             offset.storage.topic={fleet}-offsets\n\
+             status.storage.topic={fleet}-status\n\
+             config.storage.replication.factor=1\n\
+             offset.storage.replication.factor=1\n\
+             status.storage.replication.factor=1\n\
+             offset.storage.partitions=3\n\
+             listeners=http://127.0.0.1:{port}\n\
+             key.converter=org.apache.kafka.connect.storage.StringConverter\n\
+             value.converter=org.apache.kafka.connect.storage.StringConverter\n\
+             {extra}\n"
+        );
+        let properties = dir.join(format!("{fleet}.properties"));
+        fs::write(&properties, text)?;
+        let binary = std::env::var_os("TOWPATH_BIN")
+            .map(PathBuf::from)
+            .context("TOWPATH_BIN is not set: it names the built towpath (tests/run sets it)")?;
+        let log = dir.join(format!("{fleet}.log"));
+        Ok(Self { binary, properties, log, port, child: None, client: reqwest::Client::new() })
+    }
+
+    /// Where it logs.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Its process id, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Starts the process.
+    ///
+    /// # Errors
+    /// If it can't be started.
+    pub fn start(&mut self) -> Result<()> {
+        ensure!(self.child.is_none(), "the worker runs already");
+        let log = fs::OpenOptions::new().create(true).append(true).open(&self.log)?;
+        let child = Command::new(&self.binary)
+            .arg("worker")
+            .arg(&self.properties)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("start {}", self.binary.display()))?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// kill -9.
+    ///
+    /// # Errors
+    /// If there is nothing to kill.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut child = self.child.take().context("the worker does not run")?;
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// SIGTERM, and waits for the end.
+    ///
+    /// # Errors
+    /// If it does not end well in time.
+    pub fn stop(&mut self) -> Result<()> {
+        let mut child = self.child.take().context("the worker does not run")?;
+        let status = Command::new("kill").arg(child.id().to_string()).status()?;
+        ensure!(status.success(), "kill failed");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = child.try_wait()? {
+                ensure!(status.success(), "the worker ended with {status}");
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                child.kill()?;
+                bail!("the worker did not stop within {PATIENCE:?}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// `GET path`.
+    ///
+    /// # Errors
+    /// If it is not answered with JSON.
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        Ok(self.client.get(self.url(path)).send().await?.json().await?)
+    }
+
+    /// `GET path` as text.
+    ///
+    /// # Errors
+    /// If it is not answered.
+    pub async fn get_text(&self, path: &str) -> Result<String> {
+        Ok(self.client.get(self.url(path)).send().await?.text().await?)
+    }
+
+    /// Creates or changes a connector.
+    ///
+    /// # Errors
+    /// If it is refused.
+    pub async fn put(&self, name: &str, config: &Value) -> Result<()> {
+        let url = self.url(&format!("/connectors/{name}/config"));
+        let response = self.client.put(url).json(config).send().await?;
+        let status = response.status();
+        let text = response.text().await?;
+        ensure!(status.is_success(), "{name}: {status}: {text}");
+        Ok(())
+    }
+
+    /// `POST path`.
+    ///
+    /// # Errors
+    /// If it is not a success.
+    pub async fn post(&self, path: &str) -> Result<()> {
+        let response = self.client.post(self.url(path)).json(&json!({})).send().await?;
+        ensure!(response.status().is_success(), "{path}: {}", response.status());
+        Ok(())
+    }
+
+    /// Waits until `/health` says that it is ready.
+    ///
+    /// # Errors
+    /// If it does not in time, with the end of its log.
+    pub async fn ready(&self) -> Result<()> {
+        let check = || async {
+            let response = self.client.get(self.url("/health")).send().await;
+            response.is_ok_and(|r| r.status().is_success())
+        };
+        self.until("the worker is ready", check).await
+    }
+
+    /// Waits until `check` holds.
+    ///
+    /// # Errors
+    /// If it does not in time, with the end of the worker's log.
+    pub async fn until<F, C>(&self, what: &str, mut check: C) -> Result<()>
+    where
+        F: Future<Output = bool>,
+        C: FnMut() -> F,
+    {
+        let deadline = Instant::now() + PATIENCE;
+        while !check().await {
+            if Instant::now() > deadline {
+                let log = fs::read_to_string(&self.log).unwrap_or_default();
+                let lines: Vec<&str> = log.lines().collect();
+                let tail = lines[lines.len().saturating_sub(40)..].join("\n");
+                bail!("waited {PATIENCE:?} in vain until {what}; the log ends with\n{tail}");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _killed = child.kill().is_ok();
+            let _waited = child.wait().is_ok();
+        }
+    }
+}
