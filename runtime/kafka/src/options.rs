@@ -277,6 +277,9 @@ const CONSUMER: &[(&str, &str)] = &[
     ("auto.offset.reset", "earliest"),
     ("isolation.level", "read_committed"),
     ("partition.assignment.strategy", "cooperative-sticky"),
+    // The partitions of a worker that died move, or come back to it, after this long.
+    ("session.timeout.ms", "10000"),
+    ("heartbeat.interval.ms", "3000"),
     ("queued.max.messages.kbytes", "6144"),
     ("fetch.max.bytes", "3145728"),
     ("fetch.message.max.bytes", "1048576"),

@@ -4,6 +4,7 @@
 mod http;
 mod logging;
 mod planes;
+mod quickstart;
 mod registry;
 mod signals;
 mod worker;
@@ -31,6 +32,15 @@ enum Command {
         /// The properties file. `CONNECT_*` environment variables are read too, and win.
         file: Option<PathBuf>,
     },
+    /// Try it: an embedded log, a worker and pipelines to look at, without any server.
+    Quickstart {
+        /// Where the log, the input and the output are.
+        #[arg(long, default_value = "towpath-quickstart")]
+        dir: PathBuf,
+        /// The port of the REST API.
+        #[arg(long, default_value_t = 8083)]
+        port: u16,
+    },
 }
 
 fn main() -> ExitCode {
@@ -38,6 +48,7 @@ fn main() -> ExitCode {
     let logging = logging::start();
     let outcome = match arguments.command {
         Command::Worker { file } => worker::main(file.as_deref(), logging),
+        Command::Quickstart { dir, port } => quickstart::main(&dir, port, logging),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use towpath_core::herder::HerderService;
+use towpath_core::herder::{Herder, HerderService};
 use towpath_core::launch::{Engine, EngineOptions};
 use towpath_core::metrics::Metrics;
 use towpath_core::offsets::OffsetStore;
@@ -36,21 +36,35 @@ const TOPIC_NOTES: usize = 1024;
 pub(crate) fn main(file: Option<&Path>, logging: Logging) -> Result<()> {
     let config = settings::read(file)?;
     let planes = Planes::start()?;
-    let control_cluster: Arc<dyn Cluster> = clients::of_worker(&config)?;
-    let data_cluster: Arc<dyn Cluster> = clients::of_connectors(&config)?;
+    let clusters =
+        Clusters { control: clients::of_worker(&config)?, data: clients::of_connectors(&config)? };
     let plane = planes.data.handle().clone();
-    planes.control.block_on(run(config, control_cluster, data_cluster, plane, logging))?;
+    let alone = |_herder, _metrics, _url| std::future::pending();
+    planes.control.block_on(run(config, clusters, plane, logging, alone))?;
     planes.stop();
     Ok(())
 }
 
-async fn run(
+/// The cluster by two kinds of clients.
+pub(crate) struct Clusters {
+    /// The worker's own.
+    pub(crate) control: Arc<dyn Cluster>,
+    /// Those of connectors.
+    pub(crate) data: Arc<dyn Cluster>,
+}
+
+/// Runs a worker until a signal; `company` runs beside it.
+///
+/// # Errors
+/// What keeps it from starting or going on.
+pub(crate) async fn run<F: Future<Output = ()> + Send + 'static>(
     config: WorkerConfig,
-    control: Arc<dyn Cluster>,
-    data: Arc<dyn Cluster>,
+    clusters: Clusters,
     plane: tokio::runtime::Handle,
     logging: Logging,
+    company: impl FnOnce(Herder, Arc<Metrics>, String) -> F,
 ) -> Result<()> {
+    let Clusters { control, data } = clusters;
     let resolver = resolver(&config)?;
     let listeners = http::bind(&config).await?;
     let metrics = Arc::new(Metrics::new());
@@ -82,6 +96,7 @@ async fn run(
         topic_notes,
     );
     tracing::info!("the worker is starting; its REST API is at {}", listeners.url());
+    let company = tokio::spawn(company(herder.clone(), Arc::clone(&metrics), listeners.url()));
     let stop = CancellationToken::new();
     let parts = http::Parts { herder, engine, metrics, cluster: control, logging };
     // Connections are accepted until the tasks have drained, so that one can watch them.
@@ -97,6 +112,7 @@ async fn run(
             Err(error) => Err(error).context("follow the offset topic"),
         },
     };
+    company.abort();
     stop.cancel();
     herding.await?.context("stop the worker")?;
     closing.cancel();
