@@ -114,8 +114,9 @@ pub trait SourceTask: Send + 'static {
 pub struct SourceBatch {
     /// The records in order.
     pub records: Vec<Record>,
-    /// Where offsets stand after some number of the records, ascending by [`Mark::after`]. Records
-    /// after the last mark are covered by a mark of a later batch.
+    /// Where offsets stand after some number of the records, ascending by [`Mark::after`]. A mark covers
+    /// every record before it, so a source marks where it stands in one partition before it turns to
+    /// another. Records after the last mark are covered by a mark of a later batch.
     pub marks: Vec<Mark>,
 }
 

@@ -205,8 +205,15 @@ impl LocalConsumer {
         }
     }
 
-    /// The membership has ended from outside: says what was lost, and becomes a new member.
+    /// The membership has ended from outside: says what was lost, and only then becomes a new member,
+    /// so that no commit for what was lost can count as one of the new member.
     fn rejoin(&mut self) -> PortResult<Option<ConsumerEvent>> {
+        let mut partitions: Vec<_> = self.places.keys().cloned().collect();
+        partitions.extend(self.letting_go.drain(..).flat_map(|(_, partitions)| partitions));
+        if !partitions.is_empty() {
+            partitions.iter().for_each(|at| self.forget(at));
+            return Ok(Some(ConsumerEvent::Lost { partitions }));
+        }
         let topics = self.broker.topics();
         let mut groups = self.broker.groups.lock();
         if let Some(instance) =
@@ -228,13 +235,7 @@ impl LocalConsumer {
             Arc::clone(&self.wake),
             &topics,
         );
-        drop(groups);
-        let mut partitions: Vec<_> = self.places.keys().cloned().collect();
-        partitions.extend(self.letting_go.drain(..).flat_map(|(_, partitions)| partitions));
-        std::mem::take(&mut self.places)
-            .into_values()
-            .for_each(|p| p.partition.unwatch(&self.wake));
-        Ok((!partitions.is_empty()).then_some(ConsumerEvent::Lost { partitions }))
+        Ok(None)
     }
 
     /// The next started partition with something to read.
@@ -327,8 +328,7 @@ impl LocalConsumer {
         Ok(self.ready.pop_front())
     }
 
-    fn resolve(&self, at: &TopicPartition, given: Option<i64>) -> PortResult<i64> {
-        let place = self.places.get(at).ok_or_else(|| not_assigned(at))?;
+    fn resolve(&self, at: &TopicPartition, place: &Place, given: Option<i64>) -> PortResult<i64> {
         if let Some(offset) = given {
             return Ok(offset);
         }
@@ -350,7 +350,8 @@ impl Consumer for LocalConsumer {
 
     fn start(&mut self, at: Vec<(TopicPartition, Option<i64>)>) -> BoxFuture<'_, PortResult<()>> {
         let started = at.into_iter().try_for_each(|(at, given)| {
-            let position = self.resolve(&at, given)?;
+            let Some(place) = self.places.get(&at) else { return Ok(()) };
+            let position = self.resolve(&at, place, given)?;
             if let Some(place) = self.places.get_mut(&at) {
                 place.position = Some(position);
             }
@@ -361,7 +362,9 @@ impl Consumer for LocalConsumer {
 
     fn halt(&mut self, partitions: &[TopicPartition]) -> PortResult<()> {
         for at in partitions {
-            self.places.get_mut(at).ok_or_else(|| not_assigned(at))?.position = None;
+            if let Some(place) = self.places.get_mut(at) {
+                place.position = None;
+            }
         }
         Ok(())
     }
@@ -485,8 +488,4 @@ fn no_offset(at: &TopicPartition) -> PortError {
             "{at} has no offset to start at, and auto.offset.reset is none: commit one, or change it"
         ),
     )
-}
-
-fn not_assigned(at: &TopicPartition) -> PortError {
-    PortError::new(PortErrorKind::Invalid, format!("{at} is not assigned to this consumer"))
 }

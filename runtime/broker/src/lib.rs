@@ -24,7 +24,7 @@ mod keys;
 mod membership;
 mod options;
 mod partition;
-mod producer;
+pub mod producer;
 mod retention;
 mod seats;
 pub mod store;

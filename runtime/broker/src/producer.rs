@@ -1,10 +1,10 @@
 //! The producer ports.
 //!
-//! Invariants: batches are appended in the order of `send`; the receipt resolves when they are as
-//! durable as an acknowledgement promises.
+//! Invariants: batches are appended in the order of `send`; nothing overtakes a batch that failed
+//! ([`Order`]); the receipt resolves when they are as durable as an acknowledgement promises.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -21,11 +21,86 @@ use crate::transactions::TransactionRef;
 /// Kafka's default for `transaction.timeout.ms`.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Lets nothing overtake a failure: a batch that was sent before the caller could see an earlier one
+/// fail must fail too. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Order {
+    failed: Arc<AtomicU64>,
+    seen: Arc<AtomicU64>,
+}
+
+/// The moment at which a batch was sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Sent(u64);
+
+impl Order {
+    /// A batch is being sent now.
+    #[must_use]
+    pub fn send(&self) -> Sent {
+        Sent(self.seen.load(Ordering::Acquire))
+    }
+
+    /// Whether a batch must fail, since its sender did not know of a failure before it.
+    #[must_use]
+    pub fn overtakes(&self, sent: Sent) -> bool {
+        sent.0 < self.failed.load(Ordering::Acquire)
+    }
+
+    /// Wraps a receipt so that its failures count from `failures` on until they were seen.
+    #[must_use]
+    pub fn receipt(&self, failures: &[ProduceFailure], receipt: Receipt) -> Receipt {
+        if failures.iter().all(|failure| is_of_record(failure.error.kind)) {
+            return receipt;
+        }
+        let unseen = self.failed();
+        async move {
+            let failures = receipt.await;
+            drop(unseen);
+            failures
+        }
+        .boxed()
+    }
+
+    /// A batch has failed, for a reason that is not its own. Drop what this returns when the caller sees
+    /// the failure, or never will.
+    #[must_use]
+    pub fn failed(&self) -> Unseen {
+        self.failed.fetch_add(1, Ordering::AcqRel);
+        Unseen(Arc::clone(&self.seen))
+    }
+}
+
+/// A failure that the caller has not seen yet.
+#[derive(Debug)]
+pub struct Unseen(Arc<AtomicU64>);
+
+impl Drop for Unseen {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// Whether a record was refused for what it is.
+#[must_use]
+pub const fn is_of_record(kind: PortErrorKind) -> bool {
+    matches!(kind, PortErrorKind::TooLarge | PortErrorKind::Invalid)
+}
+
+/// The failure of a batch that would have overtaken another.
+#[must_use]
+pub fn overtaking() -> PortError {
+    PortError::new(
+        PortErrorKind::Degraded,
+        "a batch before this one failed: it was not written, so that the order is kept",
+    )
+}
+
 /// A producer of either kind.
 pub(crate) struct LocalProducer {
     broker: Arc<Broker>,
-    /// Orders batches.
-    order: tokio::sync::Mutex<()>,
+    /// One batch at a time.
+    turns: tokio::sync::Mutex<()>,
+    order: Order,
     turn: AtomicUsize,
     transaction: Option<TransactionRef>,
     timeout: Duration,
@@ -51,7 +126,8 @@ impl LocalProducer {
         };
         Ok(Self {
             broker,
-            order: tokio::sync::Mutex::default(),
+            turns: tokio::sync::Mutex::default(),
+            order: Order::default(),
             turn: AtomicUsize::new(0),
             transaction,
             timeout,
@@ -60,13 +136,16 @@ impl LocalProducer {
     }
 
     async fn append(&self, batch: Vec<OutRecord>) -> PortResult<Receipt> {
-        let order = self.order.lock().await;
+        let sent = self.order.send();
+        let order = self.turns.lock().await;
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let transaction = self.transaction.clone();
         let count = batch.len();
-        let appended =
-            self.broker.call(move |broker| broker.append(&batch, transaction.as_ref(), turn)).await;
-        drop(order);
+        let appended = if self.order.overtakes(sent) {
+            Err(overtaking())
+        } else {
+            self.broker.call(move |broker| broker.append(&batch, transaction.as_ref(), turn)).await
+        };
         let failures = match appended {
             Ok(failures) => failures,
             Err(error) if error.kind == PortErrorKind::Fenced => return Err(error),
@@ -76,20 +155,23 @@ impl LocalProducer {
             self.doomed.lock().get_or_insert_with(|| first.error.clone());
         }
         let broker = Arc::clone(&self.broker);
+        let known = failures.clone();
         let receipt = async move {
             match broker.settle().await {
                 Ok(()) => failures,
                 Err(error) => all_failed(count, &error),
             }
         };
-        Ok(receipt.boxed())
+        let receipt = self.order.receipt(&known, receipt.boxed());
+        drop(order);
+        Ok(receipt)
     }
 
     async fn end(&self, commit: bool) -> TransactionOutcome {
         let Some(transaction) = self.transaction.clone() else {
             return TransactionOutcome::Fenced(not_transactional());
         };
-        let order = self.order.lock().await;
+        let order = self.turns.lock().await;
         let doomed = self.doomed.lock().take();
         let commit = commit && doomed.is_none();
         let ended = self

@@ -156,6 +156,7 @@ impl Broker {
     }
 
     fn end_locked(&self, writer: &mut Writer, id: &str, commit: bool) -> PortResult<()> {
+        tracing::debug!(transactional_id = id, commit, "ending a transaction");
         let Some(Transaction { producer_id, open: Some(open), .. }) = writer.transactions.0.get(id)
         else {
             return Ok(());

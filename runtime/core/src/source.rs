@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use towpath_sdk::Result;
 use towpath_sdk::config::Properties;
 use towpath_sdk::context::{SourceTaskContext, TaskContext};
+use towpath_sdk::offset::StoredOffsets;
 use towpath_sdk::plugin::DynSourcePlugin;
 use towpath_sdk::plugin::erased::DynSourceTask;
 use towpath_sdk::source::TaskShare;
@@ -96,9 +97,12 @@ pub async fn run(
     }
 }
 
-async fn start_task(spec: &SourceSpec, host: &Arc<TaskHost>) -> Result<Box<dyn DynSourceTask>> {
+async fn start_task(
+    spec: &SourceSpec,
+    host: &Arc<TaskHost>,
+    offsets: StoredOffsets,
+) -> Result<Box<dyn DynSourceTask>> {
     let task = TaskContext::new(Arc::clone(&spec.id.connector), spec.id.task, host.clone());
-    let offsets = host.offsets.source_offsets(&spec.id.connector);
     let cx = SourceTaskContext { task, offsets };
     spec.plugin.task(spec.properties.clone(), spec.share.clone(), cx).await
 }

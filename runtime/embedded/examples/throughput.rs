@@ -46,7 +46,17 @@ async fn main() -> Outcome<()> {
 
 async fn write(cluster: Arc<Embedded>, records: usize) -> Outcome<()> {
     let producer = cluster.producer(ProducerSpec::default()).await?;
-    let value = Bytes::from(vec![b'x'; 100]);
+    // Incompressible, and another slice for each record.
+    let mut state = 88_172_645_463_325_252_u64;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    })
+    .take(1 << 20)
+    .collect();
+    let noise = Bytes::from(noise);
     let mut sent = 0;
     while sent < records {
         let batch: Vec<OutRecord> = (0..BATCH)
@@ -54,7 +64,7 @@ async fn write(cluster: Arc<Embedded>, records: usize) -> Outcome<()> {
                 topic: "t".into(),
                 partition: None,
                 key: Some(Bytes::from((sent + n).to_string())),
-                value: Some(value.clone()),
+                value: Some(noise.slice((sent + n) * 61 % 1_000_000..).slice(..100)),
                 timestamp: None,
                 headers: Vec::new(),
             })

@@ -19,7 +19,7 @@ use crate::consumer::SimConsumer;
 use crate::net::{Faults, Net, REQUEST_TIMEOUT};
 use crate::producer::{SimProducer, SimTransactional};
 use crate::table::SimTable;
-use crate::world::{Watchman, World};
+use crate::world::{Commit, Watchman, World};
 
 /// When simulated time begins.
 pub const EPOCH: Timestamp = Timestamp(1_700_000_000_000);
@@ -89,6 +89,22 @@ impl SimCluster {
     #[must_use]
     pub fn between(&self, least: Duration, most: Duration) -> Duration {
         self.net.between(least, most)
+    }
+
+    /// True with probability `share`, but never once all faults have ended.
+    #[must_use]
+    pub fn chance_unless_calm(&self, share: f64) -> bool {
+        !self.net.is_calm() && self.net.chance(share)
+    }
+
+    /// Takes as long as a message takes.
+    pub async fn pause(&self) {
+        self.net.delay().await;
+    }
+
+    /// `observer` is told of every commit that the broker takes from a member, as it takes it.
+    pub fn observe_commits(&self, observer: impl Fn(&Commit) + Send + Sync + 'static) {
+        self.world.watchman.observe(Box::new(observer));
     }
 
     /// Whether something that happens at `rate` happens in this tick.

@@ -17,6 +17,7 @@ mod cluster;
 pub mod conformance;
 mod consumer;
 mod net;
+pub mod outside;
 mod producer;
 mod table;
 pub mod world;

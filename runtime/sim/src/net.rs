@@ -6,6 +6,7 @@
 //! Invariant: all chance comes from here, drawn in the order in which the one thread asks, so that a
 //! seed gives one run.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -23,7 +24,7 @@ pub(crate) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How faulty the world is. Shares are between 0 and 1; rates are per second of simulated time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Faults {
-    /// The longest usual delay of a message; one in a hundred takes ten times as long.
+    /// The longest usual delay of a message; one in a hundred takes four times as long.
     pub delay: Duration,
     /// Share of produced batches whose outcome is unknown to the client.
     pub produce_unknown: f64,
@@ -119,6 +120,7 @@ pub(crate) struct Net {
     rng: Mutex<SmallRng>,
     faults: Mutex<Faults>,
     down: watch::Sender<bool>,
+    calm: AtomicBool,
 }
 
 impl Net {
@@ -127,6 +129,7 @@ impl Net {
             rng: Mutex::new(SmallRng::seed_from_u64(seed)),
             faults: Mutex::new(faults),
             down: watch::Sender::new(false),
+            calm: AtomicBool::new(false),
         }
     }
 
@@ -138,7 +141,12 @@ impl Net {
     /// From now on everything goes well.
     pub(crate) fn calm(&self) {
         *self.faults.lock() = Faults::none();
+        self.calm.store(true, Ordering::Release);
         self.set_down(false);
+    }
+
+    pub(crate) fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::Acquire)
     }
 
     /// True with probability `share`.
@@ -162,7 +170,7 @@ impl Net {
         if most.is_zero() {
             return most;
         }
-        let most = if self.chance(0.01) { most * 10 } else { most };
+        let most = if self.chance(0.01) { most * 4 } else { most };
         self.between(Duration::from_micros(100), most)
     }
 
@@ -189,6 +197,11 @@ impl Net {
     /// A request's way to the broker.
     pub(crate) async fn arrive(&self, timeout: Duration) -> PortResult<()> {
         self.delay().await;
+        self.wait_until_up(timeout).await
+    }
+
+    /// Waits until some broker answers, for so long.
+    pub(crate) async fn wait_until_up(&self, timeout: Duration) -> PortResult<()> {
         let mut down = self.watch_down();
         let up = tokio::time::timeout(timeout, down.wait_for(|down| !down)).await;
         match up {

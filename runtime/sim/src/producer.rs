@@ -13,6 +13,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
+use towpath_broker::producer::{Order, Sent, Unseen, is_of_record, overtaking};
 use towpath_core::ports::{
     OutRecord, PortError, PortErrorKind, PortResult, ProduceFailure, Producer, Receipt,
     TransactionOutcome, TransactionalProducer,
@@ -24,10 +25,13 @@ use crate::net::{DELIVERY_TIMEOUT, Fate, Net, REQUEST_TIMEOUT, no_answer, refuse
 const QUEUE: usize = 32;
 
 enum Job {
-    Send(Vec<OutRecord>, oneshot::Sender<Vec<ProduceFailure>>),
+    Send(Vec<OutRecord>, Sent, oneshot::Sender<Answer>),
     /// Answered when all before it is through.
     Flush(oneshot::Sender<()>),
 }
+
+/// What became of a batch. A failure counts as unseen until the caller drops this.
+type Answer = (Vec<ProduceFailure>, Option<Unseen>);
 
 /// A producer without transactions.
 pub(crate) struct SimProducer {
@@ -44,6 +48,7 @@ pub(crate) struct SimTransactional {
 /// The worker's end of the task that carries batches.
 struct Wire {
     jobs: mpsc::Sender<Job>,
+    order: Order,
     alive: Arc<AtomicBool>,
     doomed: Doomed,
 }
@@ -56,17 +61,30 @@ impl Wire {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let alive = Arc::new(AtomicBool::new(true));
         let doomed = Doomed::default();
-        let carrier =
-            Carrier { inner, net, queue, alive: Arc::clone(&alive), doomed: Arc::clone(&doomed) };
+        let order = Order::default();
+        let carrier = Carrier {
+            inner,
+            net,
+            queue,
+            order: order.clone(),
+            alive: Arc::clone(&alive),
+            doomed: Arc::clone(&doomed),
+        };
         tokio::spawn(carrier.run());
-        Self { jobs, alive, doomed }
+        Self { jobs, order, alive, doomed }
     }
 
     async fn send(&self, batch: Vec<OutRecord>) -> PortResult<Receipt> {
         let count = batch.len();
+        let sent = self.order.send();
         let (answer, receipt) = oneshot::channel();
-        self.jobs.send(Job::Send(batch, answer)).await.map_err(|_| gone())?;
-        Ok(receipt.map(move |got| got.unwrap_or_else(|_| all(count, &gone()))).boxed())
+        self.jobs.send(Job::Send(batch, sent, answer)).await.map_err(|_| gone())?;
+        let receipt = async move {
+            let (failures, unseen) = receipt.await.unwrap_or_else(|_| (all(count, &gone()), None));
+            drop(unseen);
+            failures
+        };
+        Ok(receipt.boxed())
     }
 
     async fn flush(&self) -> PortResult<()> {
@@ -86,6 +104,7 @@ struct Carrier {
     inner: Arc<dyn Producer>,
     net: Arc<Net>,
     queue: mpsc::Receiver<Job>,
+    order: Order,
     alive: Arc<AtomicBool>,
     doomed: Doomed,
 }
@@ -94,21 +113,29 @@ impl Carrier {
     async fn run(mut self) {
         while let Some(job) = self.queue.recv().await {
             match job {
-                Job::Send(batch, answer) => {
-                    let arrived = self.net.arrive(DELIVERY_TIMEOUT).await;
-                    // Of a crashed worker's last requests some arrive, and none after one that did not.
-                    if !self.alive.load(Ordering::Acquire) && self.net.chance(0.5) {
+                Job::Send(batch, sent, answer) => {
+                    self.net.delay().await;
+                    // Of a crashed worker's last requests, those on the wire may arrive, and none
+                    // after one that did not.
+                    let alive = || self.alive.load(Ordering::Acquire);
+                    let down = self.net.is_down();
+                    let arrived = self.net.wait_until_up(DELIVERY_TIMEOUT).await;
+                    if !alive() && (down || self.net.chance(0.5)) {
                         return;
                     }
                     let count = batch.len();
                     let failures = match arrived {
+                        Ok(()) if self.order.overtakes(sent) => all(count, &overtaking()),
                         Ok(()) => self.deliver(batch).await,
                         Err(error) => all(count, &error),
                     };
+                    tracing::debug!(count, failed = failures.len(), "a batch was sent");
+                    let own = failures.iter().all(|f| is_of_record(f.error.kind));
+                    let unseen = (!own).then(|| self.order.failed());
                     if let Some(first) = failures.first() {
                         self.doomed.lock().get_or_insert_with(|| first.error.clone());
                     }
-                    self.answer(answer, failures);
+                    self.answer(answer, (failures, unseen));
                 }
                 // Whoever asked may be gone.
                 Job::Flush(answer) => drop(answer.send(())),
@@ -135,7 +162,7 @@ impl Carrier {
         }
     }
 
-    /// From some record on, the broker refuses the records of some partitions.
+    /// From some record on, the broker refuses the records of some partitions, or of all.
     async fn deliver_part(&self, batch: Vec<OutRecord>) -> Vec<ProduceFailure> {
         let from = self.net.pick(batch.len() + 1);
         let every = self.net.chance(0.5);
@@ -171,14 +198,14 @@ impl Carrier {
         }
     }
 
-    fn answer(&self, answer: oneshot::Sender<Vec<ProduceFailure>>, failures: Vec<ProduceFailure>) {
+    fn answer(&self, to: oneshot::Sender<Answer>, answer: Answer) {
         let latency = self.net.latency();
         if latency.is_zero() {
-            return drop(answer.send(failures));
+            return drop(to.send(answer));
         }
         tokio::spawn(async move {
             tokio::time::sleep(latency).await;
-            drop(answer.send(failures));
+            drop(to.send(answer));
         });
     }
 }
@@ -212,8 +239,9 @@ impl SimTransactional {
         let refuse = commit && self.net.chance(self.net.fault(|f| f.transaction_aborted));
         let doomed = doomed.or_else(|| refuse.then(refused));
         let inner = Arc::clone(&self.inner);
+        let reason = doomed.clone();
         let end = async move {
-            match doomed {
+            match reason {
                 // A fenced producer is fenced whatever else went wrong.
                 Some(error) => match inner.abort().await {
                     TransactionOutcome::Aborted(_) => TransactionOutcome::Aborted(error),
@@ -223,7 +251,9 @@ impl SimTransactional {
                 None => inner.abort().await,
             }
         };
-        match self.net.fate(self.net.fault(|f| f.transaction_unknown)) {
+        let fate = self.net.fate(self.net.fault(|f| f.transaction_unknown));
+        tracing::debug!(commit, ?doomed, ?fate, "a transaction ends");
+        match fate {
             Fate::Answered => {
                 let outcome = end.await;
                 self.net.delay().await;

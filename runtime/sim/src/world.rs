@@ -34,11 +34,18 @@ pub(crate) struct Watchman {
     net: Arc<Net>,
     began: Instant,
     commits: Mutex<Vec<Commit>>,
+    observer: Mutex<Option<Observer>>,
 }
+
+type Observer = Box<dyn Fn(&Commit) + Send + Sync>;
 
 impl Watchman {
     pub(crate) fn new(net: Arc<Net>) -> Self {
-        Self { net, began: Instant::now(), commits: Mutex::default() }
+        Self { net, began: Instant::now(), commits: Mutex::default(), observer: Mutex::default() }
+    }
+
+    pub(crate) fn observe(&self, observer: Observer) {
+        *self.observer.lock() = Some(observer);
     }
 }
 
@@ -56,13 +63,17 @@ impl Quirks for Watchman {
     }
 
     fn committed(&self, group: &str, partition: &TopicPartition, offset: i64, assigned: bool) {
-        self.commits.lock().push(Commit {
+        let commit = Commit {
             at: self.began.elapsed(),
             group: group.to_owned(),
             partition: partition.clone(),
             offset,
             assigned,
-        });
+        };
+        if let Some(observer) = &*self.observer.lock() {
+            observer(&commit);
+        }
+        self.commits.lock().push(commit);
     }
 }
 

@@ -95,10 +95,12 @@ pub trait Consumer: Send + 'static {
 
     /// Starts, or moves, started partitions: at these offsets, or where `None` at the committed offset
     /// (the earliest where none is committed, or as `auto.offset.reset` says). Batches fetched before
-    /// the move are not delivered after it.
+    /// the move are not delivered after it. A partition that is not assigned any more is left out: the
+    /// event that says so is on its way.
     fn start(&mut self, at: Vec<(TopicPartition, Option<i64>)>) -> BoxFuture<'_, PortResult<()>>;
 
-    /// Stops fetching these partitions until [`Consumer::start`].
+    /// Stops fetching these partitions until [`Consumer::start`]. A partition that is not assigned any
+    /// more is left out.
     fn halt(&mut self, partitions: &[TopicPartition]) -> PortResult<()>;
 
     /// Commits that the group goes on at these offsets. The future owns what it needs, so that events

@@ -57,8 +57,11 @@ pub struct ProduceFailure {
 /// none is success. Dropping it forgets the answer, not the records.
 pub type Receipt = BoxFuture<'static, Vec<ProduceFailure>>;
 
-/// Produces idempotently with `acks=all`. Batches are appended in call order per partition; a record
-/// that failed for good does not stop those behind it, so a caller who must keep order stops calling.
+/// Produces idempotently with `acks=all`. Batches are appended in call order per partition. A record
+/// that is refused for what it is ([`super::PortErrorKind::TooLarge`],
+/// [`super::PortErrorKind::Invalid`]) does not stop those behind it. Any other failure does: what the
+/// caller sent before it could see that failure fails too, so that nothing overtakes a record that is
+/// sent again. A caller who must keep order stops at the first failure.
 pub trait Producer: Send + Sync + 'static {
     /// Enqueues a batch, waiting for room. `Ok` says that it is queued, the receipt that it is durable.
     ///

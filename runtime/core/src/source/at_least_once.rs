@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -45,7 +46,8 @@ pub(super) async fn run(
 ) -> Result<()> {
     let producer = cluster.producer(producer_spec(&spec)).await?;
     let dead_letters = open_dead_letters(&spec, &*cluster, Arc::clone(&producer)).await?;
-    let task = start_task(&spec, &host).await?;
+    let stored = host.offsets.source_offsets(&spec.id.connector);
+    let task = start_task(&spec, &host, stored).await?;
     let converter = Converter {
         id: spec.id.clone(),
         chain: Arc::clone(&spec.chain),
@@ -57,6 +59,7 @@ pub(super) async fn run(
     let mut driver = Driver {
         sender: Sender {
             producer,
+            failed: Arc::default(),
             topics: Arc::clone(&spec.topics),
             notes: Arc::clone(&host.topics),
             converter: converter.clone(),
@@ -317,6 +320,9 @@ impl Driver {
 #[derive(Clone)]
 struct Sender {
     producer: Arc<dyn Producer>,
+    /// Whether a batch in flight has failed, so that none may be sent behind it. The failure itself
+    /// waits its turn behind the batches before it.
+    failed: Arc<AtomicBool>,
     topics: Arc<TopicCreator>,
     notes: Arc<TopicNotes>,
     converter: Converter,
@@ -332,12 +338,16 @@ impl Sender {
         }
         let Converted { records, letters, marks, bytes } = converted;
         let kept = records.clone();
+        if self.failed.load(Ordering::Acquire) {
+            return std::future::pending().await;
+        }
         let receipt = self.producer.send(records).await?;
         Ok(async move {
             let failures = receipt.await;
             let refused = failures.len();
             let mut letters = letters;
-            letters.extend(self.converter.refused(&kept, failures)?);
+            let more = self.converter.refused(&kept, failures);
+            letters.extend(more.inspect_err(|_| self.failed.store(true, Ordering::Release))?);
             let written = letters.len();
             if let Some(queue) = self.converter.dead_letters.as_ref().filter(|_| written > 0) {
                 queue.write(letters).await?;

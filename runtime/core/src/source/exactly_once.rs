@@ -16,6 +16,7 @@ use towpath_sdk::context::Backoff;
 use towpath_sdk::error::{Error, ErrorKind, Result};
 use towpath_sdk::offset::StoredOffsets;
 use towpath_sdk::plugin::erased::DynSourceTask;
+use towpath_sdk::record::Record;
 use towpath_sdk::source::{Mark, SourceBatch};
 
 use super::at_least_once::{POLL_BYTES, changed, ensure_topics, poll_task};
@@ -29,6 +30,9 @@ use crate::ports::{
 use crate::task::Wanted;
 use crate::task::host::TaskHost;
 
+/// Records without an offset between them that a source may give, at most.
+const UNCOVERED_MAX: usize = 1 << 16;
+
 pub(super) async fn run(
     spec: SourceSpec,
     transactions: Transactions,
@@ -38,10 +42,10 @@ pub(super) async fn run(
 ) -> Result<()> {
     let producer = connect(&spec, &transactions, &*cluster).await?;
     // The former instance is fenced only now, so what it committed last may be news to us.
-    host.offsets.read_back(&spec.id.connector).await?;
+    let stored = host.offsets.read_back(&spec.id.connector).await?;
     let plain: Arc<dyn Producer> = producer.clone();
     let dead_letters = open_dead_letters(&spec, &*cluster, plain).await?;
-    let task = start_task(&spec, &host).await?;
+    let task = start_task(&spec, &host, stored.clone()).await?;
     let converter = Converter {
         id: spec.id.clone(),
         chain: Arc::clone(&spec.chain),
@@ -58,6 +62,8 @@ pub(super) async fn run(
         producer,
         converter,
         task,
+        stored,
+        uncovered: Vec::new(),
         staged: VecDeque::new(),
         open: None,
         backoff: Backoff::default(),
@@ -83,6 +89,12 @@ struct Driver {
     producer: Arc<dyn TransactionalProducer>,
     converter: Converter,
     task: Box<dyn DynSourceTask>,
+    /// The offsets as this producer's transactions left them. The shared store follows the topic, and
+    /// may be behind.
+    stored: StoredOffsets,
+    /// Polled records that no mark covers yet. No transaction takes them before, since after an abort
+    /// the source would go back behind those that an earlier transaction had made visible.
+    uncovered: Vec<Record>,
     /// Converted segments that no transaction holds yet, in order.
     staged: VecDeque<Segment>,
     open: Option<Open>,
@@ -218,6 +230,17 @@ impl Driver {
     /// Cuts a polled batch at the boundaries of the source and converts the pieces.
     async fn stage(&mut self, batch: SourceBatch) -> Result<(), Broken> {
         let by_connector = self.transactions.boundary == Boundary::Connector;
+        let batch = cover(&mut self.uncovered, batch);
+        if self.uncovered.len() > UNCOVERED_MAX {
+            let text = format!(
+                "the source gave more than {UNCOVERED_MAX} records without an offset between them: it must \
+                 give one more often to produce exactly once"
+            );
+            return Err(Broken::Fatal(Error::new(ErrorKind::Unsupported, text)));
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
         for (piece, boundary) in cut(batch, by_connector) {
             let converted = self.converter.convert(piece).await?;
             self.staged.push_back(Segment { converted, boundary });
@@ -282,6 +305,9 @@ impl Driver {
             TransactionOutcome::Fenced(error) => return Err(Broken::Fatal(error.into())),
         }
         self.host.offsets.wrote(&connector, &entries);
+        for (partition, offset) in &offsets {
+            self.stored.set(partition.clone(), Some(offset.clone()));
+        }
         let metrics = &self.host.metrics;
         metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
         metrics.commits.inc();
@@ -308,13 +334,13 @@ impl Driver {
                     Ok(())
                 }
                 TransactionOutcome::Committed | TransactionOutcome::Unknown(_) => {
-                    self.staged.clear();
+                    self.throw_away();
                     let stored = self.read_back().await?;
                     self.task.rewind(&stored).await
                 }
             };
         }
-        self.staged.clear();
+        self.throw_away();
         self.host.metrics.commit_failures.inc();
         let (error, unknown) = match broken {
             Broken::Fatal(error) => return Err(error),
@@ -333,10 +359,16 @@ impl Driver {
         self.task.rewind(&stored).await
     }
 
+    /// The source is about to give again what is not in a transaction yet.
+    fn throw_away(&mut self) {
+        self.staged.clear();
+        self.uncovered.clear();
+    }
+
     async fn abort(&mut self) -> Result<StoredOffsets> {
         match self.producer.abort().await {
             TransactionOutcome::Aborted(_) | TransactionOutcome::Committed => {
-                Ok(self.host.offsets.source_offsets(&self.spec.id.connector))
+                Ok(self.stored.clone())
             }
             TransactionOutcome::Unknown(_) => self.read_back().await,
             TransactionOutcome::Fenced(error) => Err(error.into()),
@@ -346,7 +378,8 @@ impl Driver {
     /// A new producer with the same id ends whatever was open; then the offset topic tells the truth.
     async fn read_back(&mut self) -> Result<StoredOffsets> {
         self.producer = connect(&self.spec, &self.transactions, &*self.cluster).await?;
-        Ok(self.host.offsets.read_back(&self.spec.id.connector).await?)
+        self.stored = self.host.offsets.read_back(&self.spec.id.connector).await?;
+        Ok(self.stored.clone())
     }
 
     /// Commits what is staged, before a pause or the end.
@@ -418,6 +451,19 @@ fn of_record(kind: PortErrorKind) -> bool {
     matches!(kind, PortErrorKind::TooLarge | PortErrorKind::Invalid)
 }
 
+/// What of the `uncovered` records and `batch` the last mark covers; the rest stays uncovered.
+fn cover(uncovered: &mut Vec<Record>, mut batch: SourceBatch) -> SourceBatch {
+    let before = uncovered.len();
+    let mut records = std::mem::take(uncovered);
+    records.append(&mut batch.records);
+    for mark in &mut batch.marks {
+        mark.after += before;
+    }
+    let covered = batch.marks.last().map_or(0, |mark| mark.after.min(records.len()));
+    *uncovered = records.split_off(covered);
+    SourceBatch { records, marks: batch.marks }
+}
+
 /// The batch in pieces that end at the source's own boundaries.
 fn cut(batch: SourceBatch, by_connector: bool) -> Vec<(SourceBatch, bool)> {
     let SourceBatch { records, marks } = batch;
@@ -449,10 +495,33 @@ fn cut(batch: SourceBatch, by_connector: bool) -> Vec<(SourceBatch, bool)> {
 #[cfg(test)]
 mod tests {
     use towpath_sdk::offset::{SourceOffset, SourcePartition};
-    use towpath_sdk::record::Record;
     use towpath_sdk::value::Datum;
 
     use super::*;
+
+    #[test]
+    fn records_wait_for_the_mark_that_covers_them() {
+        let batch = |records: usize, after: &[usize]| SourceBatch {
+            records: vec![Record::new("t", Datum::null()); records],
+            marks: after
+                .iter()
+                .map(|after| Mark {
+                    after: *after,
+                    partition: SourcePartition::of([("p", 1)]),
+                    offset: SourceOffset::of([("o", *after as u64)]),
+                    boundary: false,
+                })
+                .collect(),
+        };
+        let mut uncovered = Vec::new();
+        let first = cover(&mut uncovered, batch(5, &[2]));
+        assert_eq!((first.records.len(), uncovered.len()), (2, 3));
+        let none = cover(&mut uncovered, batch(4, &[]));
+        assert!(none.is_empty() && uncovered.len() == 7);
+        let rest = cover(&mut uncovered, batch(1, &[0, 1]));
+        let marks: Vec<_> = rest.marks.iter().map(|mark| mark.after).collect();
+        assert_eq!((rest.records.len(), marks, uncovered.len()), (8, vec![7, 8], 0));
+    }
 
     #[test]
     fn a_batch_is_cut_at_the_boundaries_of_its_source() {

@@ -25,12 +25,37 @@ pub(crate) fn for_each_seed<F: Future<Output = ()>>(count: u64, test: impl Fn(u6
     }
 }
 
+/// The variable that shows what the engine logs (`SIM_LOG=1`), with simulated seconds.
+const LOG: &str = "SIM_LOG";
+
 /// Runs `test` in simulated time.
 pub(crate) fn simulate<T>(test: impl Future<Output = T>) -> T {
+    let _shown = std::env::var_os(LOG).map(|_| {
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_timer(Simulated)
+            .with_ansi(false)
+            .finish();
+        tracing::subscriber::set_default(subscriber)
+    });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime needs no more than memory");
     runtime.block_on(test)
+}
+
+/// Seconds since the runtime began.
+struct Simulated;
+
+thread_local! {
+    static BEGAN: std::cell::OnceCell<tokio::time::Instant> = const { std::cell::OnceCell::new() };
+}
+
+impl tracing_subscriber::fmt::time::FormatTime for Simulated {
+    fn format_time(&self, w: &mut tracing_subscriber::fmt::format::Writer<'_>) -> std::fmt::Result {
+        let began = BEGAN.with(|began| *began.get_or_init(tokio::time::Instant::now));
+        write!(w, "{:9.3}", began.elapsed().as_secs_f64())
+    }
 }
