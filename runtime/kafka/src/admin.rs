@@ -3,6 +3,7 @@
 //! Duty: the engine's requests about topics and groups, on one client that lives as long as its
 //! handle. The calls block, so they run where blocking is allowed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use towpath_core::ports::{
 use towpath_sdk::record::TopicPartition;
 
 use crate::error;
-use crate::native::{self, AdminError, Alive, PartitionReply, TopicHandle, Which};
+use crate::native::{self, AdminError, Alive, GroupMember, PartitionReply, TopicHandle, Which};
 use crate::options::{ClientKind, KafkaOptions};
 use crate::producer::{Client, Running};
 use crate::transaction::{blocking, init};
@@ -24,7 +25,7 @@ use crate::transaction::{blocking, init};
 /// Transactional ids fenced at the same time: each takes a client with its threads.
 const FENCE_AT_ONCE: usize = 8;
 
-/// How soon a broker is asked again that does not know a partition's leader yet.
+/// How soon a broker is asked again that does not know a partition's leader, or a group, yet.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Administration of a cluster.
@@ -40,16 +41,19 @@ impl KafkaAdmin {
         Self { running, options, timeout }
     }
 
-    /// Runs a blocking request.
-    pub(crate) async fn ask<T: Send + 'static>(
+    /// Runs a blocking request, again while a broker can't answer it yet.
+    pub(crate) async fn ask<T: Answer + Send + 'static>(
         &self,
         what: String,
-        request: impl FnOnce(&Client, Duration) -> Result<T, AdminError> + Send + 'static,
+        request: impl Fn(&Client, Duration) -> Result<T, AdminError> + Send + 'static,
     ) -> PortResult<T> {
         let (client, timeout) = (Arc::clone(&self.running.client), self.timeout);
         blocking(move || {
-            request(&client, timeout).map_err(|e| {
-                client.context().explain(error::with_text(e.code, &e.text)).context(what)
+            settled(timeout, |left| request(&client, left)).map_err(|e| {
+                client
+                    .context()
+                    .explain(in_use(error::with_text(e.code, &e.text), e.code))
+                    .context(what)
             })
         })
         .await?
@@ -131,26 +135,64 @@ fn describe(
 /// What says that a topic is not there.
 const MISSING: &[Code] = &[Code::UnknownTopicOrPartition, Code::UnknownTopic];
 
-/// First or end offsets of partitions. A partition whose leader is just being made known is asked
-/// again. Blocks.
+/// What a request brings: it may hold answers that are not yet answers.
+pub(crate) trait Answer {
+    /// Whether a part of it says that its broker can't answer yet.
+    fn unsettled(&self) -> bool {
+        false
+    }
+}
+
+impl Answer for () {}
+impl<T> Answer for Option<T> {}
+impl<K, V> Answer for BTreeMap<K, V> {}
+impl Answer for Vec<GroupMember> {}
+
+impl Answer for Vec<PartitionReply> {
+    fn unsettled(&self) -> bool {
+        self.iter().any(|reply| passes(reply.code))
+    }
+}
+
+impl<A: Answer, B: Answer> Answer for (A, B) {
+    fn unsettled(&self) -> bool {
+        self.0.unsettled() || self.1.unsettled()
+    }
+}
+
+/// Whether `code` says that nothing was done, and that it passes: a leader is just being made known, a
+/// coordinator loads its groups.
+fn passes(code: i32) -> bool {
+    code != 0 && error::kind(code) == PortErrorKind::Degraded
+}
+
+/// Asks until the answer is settled or the time is over, and then takes what there is. Blocks.
+fn settled<T: Answer>(
+    timeout: Duration,
+    mut ask: impl FnMut(Duration) -> Result<T, AdminError>,
+) -> Result<T, AdminError> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let answer = ask(deadline.saturating_duration_since(Instant::now()));
+        let again = match &answer {
+            Ok(answer) => answer.unsettled(),
+            Err(error) => passes(error.code),
+        };
+        if !again || Instant::now() + ASK_AGAIN > deadline {
+            return answer;
+        }
+        std::thread::sleep(ASK_AGAIN);
+    }
+}
+
+/// First or end offsets of partitions. Blocks.
 pub(crate) fn list_offsets(
     client: &dyn Alive,
     places: &[TopicPartition],
     ends: bool,
     timeout: Duration,
 ) -> Result<Vec<PartitionReply>, AdminError> {
-    let deadline = Instant::now() + timeout;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let replies = native::list_offsets(client, places, ends, left)?;
-        let unsettled = |reply: &PartitionReply| {
-            reply.code != 0 && error::kind(reply.code) == PortErrorKind::Degraded
-        };
-        if !replies.iter().any(unsettled) || Instant::now() + ASK_AGAIN > deadline {
-            return Ok(replies);
-        }
-        std::thread::sleep(ASK_AGAIN);
-    }
+    settled(timeout, |left| native::list_offsets(client, places, ends, left))
 }
 
 /// The first partition's error, in words.
@@ -254,17 +296,13 @@ impl Admin for KafkaAdmin {
         let group = group.to_owned();
         Box::pin(async move {
             let what = format!("failed to delete group {group}");
-            let (client, timeout) = (Arc::clone(&self.running.client), self.timeout);
-            let outcome = blocking(move || native::delete_group(&*client.native, &group, timeout));
-            match outcome.await? {
-                Ok(()) => Ok(()),
-                Err(e) if e.code == Code::GroupIdNotFound as i32 => Ok(()),
-                Err(e) => {
-                    let port =
-                        self.running.client.context().explain(error::with_text(e.code, &e.text));
-                    Err(in_use(port, e.code).context(what))
+            self.ask(what, move |client, timeout| {
+                match native::delete_group(&*client.native, &group, timeout) {
+                    Err(e) if e.code == Code::GroupIdNotFound as i32 => Ok(()),
+                    other => other,
                 }
-            }
+            })
+            .await
         })
     }
 
@@ -290,7 +328,7 @@ impl Admin for KafkaAdmin {
                 (0..topic.partitions).map(|p| TopicPartition::new(name.as_str(), p)).collect();
             let (first, end) = self
                 .ask(what.clone(), move |client, timeout| {
-                    let list = |ends| list_offsets(&*client.native, &places, ends, timeout);
+                    let list = |ends| native::list_offsets(&*client.native, &places, ends, timeout);
                     Ok((list(false)?, list(true)?))
                 })
                 .await?;
@@ -306,5 +344,44 @@ impl Admin for KafkaAdmin {
             ends.sort_unstable();
             Ok(ends)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOADING: i32 = Code::CoordinatorLoadInProgress as i32;
+
+    fn reply(code: i32) -> Vec<PartitionReply> {
+        vec![PartitionReply { topic: "t".into(), partition: 0, offset: 1, code }]
+    }
+
+    #[test]
+    fn a_loading_coordinator_is_asked_again() {
+        let mut answers = vec![
+            Ok(reply(0)),
+            Ok(reply(LOADING)),
+            Err(AdminError { code: LOADING, text: "loading".into() }),
+        ];
+        let answer = settled(Duration::from_secs(60), |_| answers.pop().unwrap());
+        assert_eq!(answer.unwrap()[0].code, 0);
+        assert!(answers.is_empty());
+    }
+
+    #[test]
+    fn a_refusal_and_the_end_of_the_time_are_answers() {
+        let mut asked = 0;
+        let refused = settled(Duration::from_secs(60), |_| -> Result<(), _> {
+            asked += 1;
+            Err(AdminError { code: Code::GroupAuthorizationFailed as i32, text: String::new() })
+        });
+        assert!(refused.is_err());
+        let late = settled(Duration::ZERO, |_| {
+            asked += 1;
+            Ok(reply(LOADING))
+        });
+        assert_eq!(late.unwrap()[0].code, LOADING);
+        assert_eq!(asked, 2);
     }
 }
