@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # kill -9 of the worker at random moments while files → Kafka → S3 runs: three seeded rounds, or as many as
-# TOWPATH_KILL_ROUNDS says (the soak command: TOWPATH_KILL_ROUNDS=20 tests/run). A failure names its seed.
+# TOWPATH_KILL_ROUNDS says (tests/soak: twenty). A failure names its seed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 seed=${TOWPATH_KILL_SEED:-$((RANDOM * 32768 + RANDOM))}

@@ -18,6 +18,16 @@ impl Bucket {
     /// # Errors
     /// If the server refuses.
     pub async fn create(name: &str) -> Result<Self> {
+        let bucket = Self::open(name)?;
+        bucket.client.create_bucket().bucket(name).send().await?;
+        Ok(bucket)
+    }
+
+    /// One that is there already.
+    ///
+    /// # Errors
+    /// If the stack's env is not set.
+    pub fn open(name: &str) -> Result<Self> {
         let credentials = Credentials::new(
             server("TOWPATH_TEST_S3_ACCESS_KEY")?,
             server("TOWPATH_TEST_S3_SECRET_KEY")?,
@@ -32,9 +42,7 @@ impl Bucket {
             .credentials_provider(credentials)
             .force_path_style(true)
             .build();
-        let client = Client::from_conf(config);
-        client.create_bucket().bucket(name).send().await?;
-        Ok(Self { client, name: name.to_owned() })
+        Ok(Self { client: Client::from_conf(config), name: name.to_owned() })
     }
 
     /// Keys under `prefix`, in order.
@@ -51,6 +59,15 @@ impl Bucket {
         }
         keys.sort();
         Ok(keys)
+    }
+
+    /// Puts an object.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub async fn write(&self, key: &str, bytes: Vec<u8>) -> Result<()> {
+        self.client.put_object().bucket(&self.name).key(key).body(bytes.into()).send().await?;
+        Ok(())
     }
 
     /// The bytes of an object.

@@ -117,7 +117,9 @@ impl Worker {
         }
     }
 
-    fn url(&self, path: &str) -> String {
+    /// Where `path` is served.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 

@@ -26,6 +26,14 @@ stack_servers=(kafka s3 toxiproxy connect)
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 die() { say "$*"; exit 1; }
 
+# The same flags in every script, so that nothing is built twice.
+use_mold() {
+    local host
+    command -v mold > /dev/null || return 0
+    host=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
+    export "CARGO_TARGET_${host}_RUSTFLAGS=-Clink-arg=-fuse-ld=mold"
+}
+
 # A port that nobody listens on, below the range from which the kernel picks ports for clients: while a fault
 # test keeps a server down, no connection of somebody else can take its port.
 free_port() {

@@ -185,6 +185,7 @@ value.converter=org.apache.kafka.connect.storage.StringConverter
 listeners=http://127.0.0.1:$port_connect
 plugin.path=$connect_libs
 plugin.discovery=service_load
+offset.flush.interval.ms=1000
 connector.client.config.override.policy=All
 END
     script "$dir/connect/run" java -Xms256m -Xmx2g "${java_options[@]}" -cp "$connect_libs/*" \
