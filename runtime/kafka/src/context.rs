@@ -352,7 +352,11 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
         match result {
-            Ok(_) => self.deliveries.delivered(opaque, None),
+            Ok(message) => {
+                let place = || (message.topic().as_ptr() as usize, message.partition());
+                self.deliveries.went_to(opaque, place);
+                self.deliveries.delivered(opaque, None);
+            }
             Err((error, message)) => {
                 let error = error::from_kafka(error).context(format!("topic {}", message.topic()));
                 self.deliveries.delivered(opaque, Some(error));

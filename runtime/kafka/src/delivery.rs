@@ -7,7 +7,8 @@
 //! more will be; an answer that never came (the producer is gone) is [`PortErrorKind::Unknown`] for
 //! every record, never success.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
@@ -20,6 +21,8 @@ pub(crate) struct Deliveries {
     in_flight: AtomicUsize,
     waiting: AtomicBool,
     room: Notify,
+    /// A bit for each partition that a report came from; several may share one.
+    partitions: AtomicU64,
 }
 
 #[derive(Default)]
@@ -72,6 +75,24 @@ impl Deliveries {
     pub(crate) fn delivered(&self, opaque: usize, error: Option<PortError>) {
         self.in_flight.fetch_sub(1, Ordering::SeqCst);
         self.close(opaque >> 32, 1, error.map(|error| (opaque & 0xffff_ffff, error)));
+    }
+
+    /// The record `opaque` went to this partition. Cheap: only some records are looked at.
+    pub(crate) fn went_to(&self, opaque: usize, partition: impl FnOnce() -> (usize, i32)) {
+        const LOOK_AT_ONE_IN: usize = 64;
+        if !opaque.is_multiple_of(LOOK_AT_ONE_IN) {
+            return;
+        }
+        let hasher = BuildHasherDefault::<DefaultHasher>::default();
+        let bit = 1 << (hasher.hash_one(partition()) % u64::from(u64::BITS));
+        if self.partitions.load(Ordering::Relaxed) & bit == 0 {
+            self.partitions.fetch_or(bit, Ordering::Relaxed);
+        }
+    }
+
+    /// How many partitions are written to, as far as is known, and at most 64.
+    pub(crate) fn partitions(&self) -> usize {
+        self.partitions.load(Ordering::Relaxed).count_ones() as usize
     }
 
     /// Records enqueued and not reported.
@@ -212,6 +233,16 @@ mod tests {
         drop(batch);
         assert_eq!(failures(answered, 1).await.len(), 1);
         assert_eq!(deliveries.slots.lock().batches.len(), 1);
+    }
+
+    #[test]
+    fn partitions_are_counted_once_each() {
+        let deliveries = Deliveries::default();
+        assert_eq!(deliveries.partitions(), 0);
+        for opaque in 0..1000 {
+            deliveries.went_to(opaque, || (7, i32::from(opaque >= 640)));
+        }
+        assert_eq!(deliveries.partitions(), 2);
     }
 
     #[tokio::test]

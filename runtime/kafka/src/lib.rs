@@ -27,6 +27,7 @@ mod options;
 mod producer;
 mod table;
 mod transaction;
+mod wave;
 
 pub use cluster::KafkaCluster;
 pub use options::{

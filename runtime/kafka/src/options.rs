@@ -262,6 +262,8 @@ const PRODUCER: &[(&str, &str)] = &[
     ("partitioner", "murmur2_random"),
     ("compression.type", "none"),
     ("linger.ms", "5"),
+    // What a wave holds (see `wave`): a full one is sent at once.
+    ("batch.num.messages", "8192"),
     // Java's max.request.size.
     ("message.max.bytes", "1048576"),
     ("queue.buffering.max.kbytes", "32768"),

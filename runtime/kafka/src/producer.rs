@@ -6,6 +6,7 @@
 //! Invariants:
 //! - records of one partition are enqueued in call order: batches do not interleave (one sender at a
 //!   time), and librdkafka keeps the order over retries;
+//! - no more is handed to librdkafka than it sends at once ([`crate::wave`]);
 //! - dropping a producer never blocks the dropper: what is still queued is given up, its receipts
 //!   resolve as unknown.
 
@@ -28,6 +29,7 @@ use crate::delivery::{Enqueuing, failures};
 use crate::error;
 use crate::native::{self, Queue, TopicHandle, produce};
 use crate::options::Settings;
+use crate::wave::Wave;
 
 /// Topic handles kept per producer before all are given back: names may be without end.
 const MAX_TOPICS: usize = 1024;
@@ -227,7 +229,7 @@ fn refusal(code: i32, record: &OutRecord) -> PortError {
 pub(crate) struct KafkaProducer {
     running: Running,
     /// One batch at a time, so that those of one partition do not interleave.
-    turn: tokio::sync::Mutex<()>,
+    turn: tokio::sync::Mutex<Wave>,
 }
 
 impl KafkaProducer {
@@ -240,7 +242,17 @@ impl KafkaProducer {
     }
 
     pub(crate) async fn send_batch(&self, batch: Vec<OutRecord>) -> PortResult<Receipt> {
-        let _turn = self.turn.lock().await;
+        let (records, bytes) = (batch.len(), batch.iter().map(OutRecord::size).sum());
+        let mut wave = self.turn.lock().await;
+        let deliveries = &self.client().context().deliveries;
+        let answered = || deliveries.in_flight() == 0;
+        if !answered() && !wave.takes(records, bytes, deliveries.partitions()) {
+            deliveries.wait_until(|| answered().then_some(())).await;
+        }
+        if answered() {
+            *wave = Wave::default();
+        }
+        wave.add(records, bytes);
         self.running.client.send(batch).await
     }
 }

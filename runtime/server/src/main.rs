@@ -44,6 +44,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    use_small_pages();
     let arguments = Arguments::parse();
     let logging = logging::start();
     let outcome = match arguments.command {
@@ -56,5 +57,15 @@ fn main() -> ExitCode {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The allocator asks for huge pages, of which a worker that does little fills a corner each: that is
+/// two thirds of what it holds when idle, and no record gets through faster for it.
+fn use_small_pages() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        // Nothing but memory depends on it.
+        tracing::debug!(%error, "huge pages stay in use");
     }
 }

@@ -31,8 +31,8 @@ use crate::topics::{TopicCreator, TopicNotes};
 
 /// Records that one poll may return.
 pub(super) const POLL_RECORDS: usize = 4096;
-/// Bytes that one poll may return.
-pub(super) const POLL_BYTES: usize = 1 << 20;
+/// Bytes that one poll may return: what fits into one request of a producer, which is a megabyte.
+pub(super) const POLL_BYTES: usize = 900_000;
 /// Batches being converted at once.
 const CONVERTING_MAX: usize = 4;
 /// How long the offsets of an acknowledged prefix may wait to be stored, at most.

@@ -21,10 +21,11 @@ use towpath_sdk::sink::Epoch;
 use crate::native::{Fetched, Queue, Record, Records};
 
 /// Bytes that a batch aims at, at most. A single larger record makes a larger batch.
-const BATCH_BYTES: usize = 1024 * 1024;
-/// Messages taken at once.
+const BATCH_BYTES: usize = 512 * 1024;
+/// Messages taken at once. So many that what is done per batch does not count, so few that what a batch
+/// becomes, row by row, stays in the processor's cache.
 const MIN_TAKE: usize = 64;
-const MAX_TAKE: usize = 10_000;
+const MAX_TAKE: usize = 2_000;
 
 /// What waits to be delivered.
 pub(crate) struct Backlog {

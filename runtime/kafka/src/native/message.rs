@@ -21,7 +21,7 @@ pub(crate) enum Fetched {
 
 /// Consecutive messages of one partition, not copied yet.
 pub(crate) struct Records {
-    messages: Vec<*mut sys::rd_kafka_message_t>,
+    messages: Vec<Message>,
     /// Messages before this one were destroyed.
     next: usize,
     _owner: Arc<dyn Alive>,
@@ -30,16 +30,27 @@ pub(crate) struct Records {
 // SAFETY: messages are plain memory of librdkafka, which may be read and destroyed by any thread.
 unsafe impl Send for Records {}
 
+/// A message with its headers, which are looked for once: librdkafka allocates to see that there are
+/// none.
+struct Message {
+    ptr: *mut sys::rd_kafka_message_t,
+    /// Null: there are none. They belong to the message.
+    headers: *mut sys::rd_kafka_headers_t,
+}
+
 /// One consumed message.
 #[derive(Clone, Copy)]
-pub(crate) struct Record<'a>(&'a sys::rd_kafka_message_t);
+pub(crate) struct Record<'a> {
+    message: &'a sys::rd_kafka_message_t,
+    headers: *mut sys::rd_kafka_headers_t,
+}
 
 impl Records {
     /// Takes `messages`, which belong to one partition, carry no error and were not destroyed.
     ///
     /// # Safety
     /// Each is valid, came from `owner`'s client and is destroyed by nobody else.
-    unsafe fn new(messages: Vec<*mut sys::rd_kafka_message_t>, owner: Arc<dyn Alive>) -> Self {
+    unsafe fn new(messages: Vec<Message>, owner: Arc<dyn Alive>) -> Self {
         Self { messages, next: 0, _owner: owner }
     }
 
@@ -53,22 +64,23 @@ impl Records {
         let first = self.iter().next()?;
         // SAFETY: the message holds its topic; a topic's name is valid UTF-8 (ASCII by Kafka's rules,
         // checked here all the same).
-        let name = unsafe { CStr::from_ptr(sys::rd_kafka_topic_name(first.0.rkt)) };
-        Some((name.to_str().unwrap_or(""), first.0.partition))
+        let name = unsafe { CStr::from_ptr(sys::rd_kafka_topic_name(first.message.rkt)) };
+        Some((name.to_str().unwrap_or(""), first.message.partition))
     }
 
     /// The records left, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Record<'_>> {
         // SAFETY: messages from `next` on are valid until they are destroyed, which needs `&mut self`.
-        self.messages[self.next..].iter().map(|&message| Record(unsafe { &*message }))
+        let record = |m: &Message| Record { message: unsafe { &*m.ptr }, headers: m.headers };
+        self.messages[self.next..].iter().map(record)
     }
 
     /// Gives the first `count` records back to librdkafka.
     pub(crate) fn advance(&mut self, count: usize) {
         let end = (self.next + count).min(self.messages.len());
-        for &message in &self.messages[self.next..end] {
+        for message in &self.messages[self.next..end] {
             // SAFETY: destroyed once, since `next` moves behind it; no `Record` borrows `self` now.
-            unsafe { sys::rd_kafka_message_destroy(message) }
+            unsafe { sys::rd_kafka_message_destroy(message.ptr) }
         }
         self.next = end;
     }
@@ -83,14 +95,14 @@ impl Drop for Records {
 impl<'a> Record<'a> {
     /// The offset.
     pub(crate) fn offset(self) -> i64 {
-        self.0.offset
+        self.message.offset
     }
 
     /// Milliseconds since the epoch, and how they came about.
     pub(crate) fn timestamp(self) -> (Option<i64>, TimestampType) {
         let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message is valid.
-        let millis = unsafe { sys::rd_kafka_message_timestamp(self.0, &raw mut kind) };
+        let millis = unsafe { sys::rd_kafka_message_timestamp(self.message, &raw mut kind) };
         match kind {
             sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME => {
                 (Some(millis), TimestampType::LogAppendTime)
@@ -107,22 +119,18 @@ impl<'a> Record<'a> {
     /// The key.
     pub(crate) fn key(self) -> Option<&'a [u8]> {
         // SAFETY: `key_len` bytes at `key` live as long as the message.
-        unsafe { slice(self.0.key, self.0.key_len) }
+        unsafe { slice(self.message.key, self.message.key_len) }
     }
 
     /// The value.
     pub(crate) fn value(self) -> Option<&'a [u8]> {
         // SAFETY: `len` bytes at `payload` live as long as the message.
-        unsafe { slice(self.0.payload, self.0.len) }
+        unsafe { slice(self.message.payload, self.message.len) }
     }
 
     /// The headers in order: name and value.
     pub(crate) fn headers(self) -> Headers<'a> {
-        let mut list = ptr::null_mut();
-        // SAFETY: the message is valid; librdkafka parses its headers once and keeps them with it.
-        // It does so by a pointer that its own signature calls const.
-        let code = unsafe { sys::rd_kafka_message_headers(self.0, &raw mut list) } as i32;
-        Headers { list: if code == 0 { list } else { ptr::null_mut() }, index: 0, _of: self }
+        Headers { list: self.headers, index: 0, _of: self }
     }
 
     /// Bytes of key, value and headers.
@@ -184,21 +192,21 @@ pub(super) unsafe fn group(
     owner: &Arc<dyn Alive>,
     out: &mut Vec<Fetched>,
 ) {
-    let mut run: Vec<*mut sys::rd_kafka_message_t> = Vec::new();
+    let mut run: Vec<Message> = Vec::new();
     for message in messages.drain(..) {
         // SAFETY: valid, as the caller says; the code is read as a number, since a broker may send
         // one that the enum has no name for. Messages of a run hold their topic, so that an equal
         // pointer means the same topic.
         unsafe {
             let code = (&raw const (*message).err).cast::<i32>().read();
-            let same = run.last().is_none_or(|&last| {
-                (*last).rkt == (*message).rkt && (*last).partition == (*message).partition
+            let same = run.last().is_none_or(|last| {
+                (*last.ptr).rkt == (*message).rkt && (*last.ptr).partition == (*message).partition
             });
             if (code != 0 || !same) && !run.is_empty() {
                 out.push(Fetched::Records(Records::new(std::mem::take(&mut run), owner.clone())));
             }
             if code == 0 {
-                run.push(message);
+                run.push(Message { ptr: message, headers: headers_of(message) });
             } else {
                 out.push(failure(message, code));
                 sys::rd_kafka_message_destroy(message);
@@ -209,6 +217,18 @@ pub(super) unsafe fn group(
         // SAFETY: as above.
         out.push(Fetched::Records(unsafe { Records::new(run, owner.clone()) }));
     }
+}
+
+/// The headers of a message; null if there are none. librdkafka parses them once and keeps them with
+/// the message.
+///
+/// # Safety
+/// `message` is valid.
+unsafe fn headers_of(message: *mut sys::rd_kafka_message_t) -> *mut sys::rd_kafka_headers_t {
+    let mut list = ptr::null_mut();
+    // SAFETY: as the caller says.
+    let code = unsafe { sys::rd_kafka_message_headers(message, &raw mut list) } as i32;
+    if code == 0 { list } else { ptr::null_mut() }
 }
 
 /// # Safety

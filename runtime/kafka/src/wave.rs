@@ -1,0 +1,58 @@
+//! How much is handed to librdkafka before its answers are waited for.
+//!
+//! With idempotence librdkafka (2.12.1) has one request per partition in flight, since it holds its
+//! limit of five requests against a number of records. What waits behind that request for longer than
+//! `linger.ms` makes the broker's thread look again without a pause: it burns a core until the answer
+//! comes, and nothing gets there any sooner. So a producer hands over a wave, which becomes one
+//! request per partition, and the next one when the whole wave was answered. Small waves may grow while
+//! they are under way: a trickle of records waits for nothing.
+//!
+//! Pure; who counts what is in flight is [`crate::delivery`].
+
+/// Records of a wave for each partition that is written to: librdkafka's `batch.num.messages` as set
+/// by [`crate::options`], so that a full wave does not wait for `linger.ms`.
+const RECORDS: usize = 8192;
+/// Their bytes; a little below librdkafka's `batch.size`, which counts what surrounds a record too.
+const BYTES: usize = 900_000;
+/// As many partitions count: librdkafka's queue must have room for a wave.
+const PARTITIONS: usize = 10;
+
+/// What was handed over since nothing was in flight.
+#[derive(Debug, Default)]
+pub(crate) struct Wave {
+    records: usize,
+    bytes: usize,
+}
+
+impl Wave {
+    /// Whether a batch may join, where so many partitions are written to. An empty wave takes any.
+    pub(crate) fn takes(&self, records: usize, bytes: usize, partitions: usize) -> bool {
+        let partitions = partitions.clamp(1, PARTITIONS);
+        self.records == 0
+            || (self.records + records <= RECORDS * partitions
+                && self.bytes + bytes <= BYTES * partitions)
+    }
+
+    /// The batch joins.
+    pub(crate) fn add(&mut self, records: usize, bytes: usize) {
+        self.records += records;
+        self.bytes += bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wave_is_full_by_records_or_bytes_and_grows_with_partitions() {
+        let mut wave = Wave::default();
+        assert!(wave.takes(100_000, 1 << 30, 1), "a large batch must pass somehow");
+        wave.add(4096, 400_000);
+        assert!(wave.takes(4096, 400_000, 0));
+        assert!(!wave.takes(4097, 1, 1));
+        assert!(!wave.takes(1, 500_001, 1));
+        assert!(wave.takes(4097, 500_001, 2));
+        assert!(!wave.takes(100_000, 1, 1000), "librdkafka's queue is bounded");
+    }
+}
