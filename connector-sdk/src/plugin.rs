@@ -149,6 +149,8 @@ pub trait ConfigProvider: Send + Sync + 'static {
 pub struct ConfigProviderPlugin {
     /// Its names.
     pub info: PluginInfo,
+    /// Its parameters.
+    pub definition: fn() -> &'static ConfigDef,
     /// Makes one from its parameters.
     pub build: fn(&Properties) -> Result<Arc<dyn ConfigProvider>, FieldErrors>,
 }
@@ -281,6 +283,18 @@ impl Registry {
     #[must_use]
     pub fn predicates(&self) -> &[PredicatePlugin] {
         &self.predicates
+    }
+
+    /// All configuration providers.
+    #[must_use]
+    pub fn providers(&self) -> &[ConfigProviderPlugin] {
+        &self.providers
+    }
+
+    /// All converters of headers only.
+    #[must_use]
+    pub fn only_header_converters(&self) -> &[ConverterPlugin] {
+        &self.header_converters
     }
 
     /// The connector that `alias` means, and under which name.

@@ -16,7 +16,9 @@ mod properties;
 use std::sync::Arc;
 
 use towpath_sdk::config::{ConnectorConfig, FieldErrors, Properties};
-use towpath_sdk::plugin::{ConfigProvider, ConfigProviderPlugin, PluginInfo, PluginName, Registry};
+use towpath_sdk::plugin::{
+    ConfigProvider, ConfigProviderPlugin, PluginInfo, PluginName, Registry, definition_of,
+};
 
 pub use directory::DirectoryConfigProvider;
 pub use env::{EnvVarConfigProvider, EnvVarConfigProviderConfig};
@@ -41,6 +43,7 @@ fn plugin<P: Configured>(
     }
     ConfigProviderPlugin {
         info: PluginInfo { names, version: env!("CARGO_PKG_VERSION"), summary },
+        definition: definition_of::<P::Config>,
         build: build::<P>,
     }
 }

@@ -5,6 +5,7 @@ mod http;
 mod logging;
 mod planes;
 mod quickstart;
+mod reference;
 mod registry;
 mod signals;
 mod worker;
@@ -41,6 +42,11 @@ enum Command {
         #[arg(long, default_value_t = 8083)]
         port: u16,
     },
+    /// Write the reference of all connectors, converters, transforms and metrics as Markdown.
+    Reference {
+        /// The folder of the documentation.
+        dir: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -50,6 +56,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.command {
         Command::Worker { file } => worker::main(file.as_deref(), logging),
         Command::Quickstart { dir, port } => quickstart::main(&dir, port, logging),
+        Command::Reference { dir } => reference::main(&dir),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

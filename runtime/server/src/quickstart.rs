@@ -12,8 +12,7 @@ use towpath_core::metrics::Metrics;
 use towpath_core::ports::Cluster;
 use towpath_embedded::{Embedded, EmbeddedOptions};
 use towpath_formats::rest::CreateConnectorRequest;
-use towpath_formats::worker_config::WorkerConfig;
-use towpath_formats::{Properties, properties_file};
+use towpath_formats::properties_file;
 use towpath_sdk::clock::SystemClock;
 
 use crate::logging::Logging;
@@ -43,7 +42,7 @@ pub(crate) fn main(dir: &Path, port: u16, logging: Logging) -> Result<()> {
     }
     let mut properties = properties_file::parse_text(WORKER).context("read worker.properties")?;
     properties.set("listeners", format!("http://127.0.0.1:{port}"));
-    let config = understood(&properties)?;
+    let settings = worker::understand(properties)?;
     let log = Embedded::open(
         &dir.join("log"),
         EmbeddedOptions { max_bytes: Some(1 << 30), ..EmbeddedOptions::default() },
@@ -59,18 +58,10 @@ pub(crate) fn main(dir: &Path, port: u16, logging: Logging) -> Result<()> {
         }
     };
     let plane = planes.data.handle().clone();
-    planes.control.block_on(worker::run(config, clusters, plane, logging, tell))?;
+    planes.control.block_on(worker::run(settings, clusters, plane, logging, tell))?;
     planes.stop();
     say("Stopped. Start it again with the same --dir and it goes on where it was.");
     Ok(())
-}
-
-fn understood(properties: &Properties) -> Result<WorkerConfig> {
-    let (config, _warnings) = WorkerConfig::parse(properties).map_err(|errors| {
-        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        anyhow::anyhow!("{}", lines.join("; "))
-    })?;
-    Ok(config)
 }
 
 /// Creates the pipelines and tells what they do.

@@ -15,16 +15,15 @@ use towpath_core::launch::{Engine, EngineOptions};
 use towpath_core::metrics::Metrics;
 use towpath_core::offsets::OffsetStore;
 use towpath_core::ports::Cluster;
-use towpath_core::secrets::Resolver;
-use towpath_formats::worker_config::WorkerConfig;
 use towpath_sdk::clock::SystemClock;
-use towpath_sdk::config::Properties;
 
 use crate::http;
 use crate::logging::Logging;
 use crate::planes::Planes;
 use crate::registry::registry;
 use crate::signals;
+
+pub(crate) use settings::{Settings, understand};
 
 /// Topics in use that wait to be noted.
 const TOPIC_NOTES: usize = 1024;
@@ -34,13 +33,14 @@ const TOPIC_NOTES: usize = 1024;
 /// # Errors
 /// What keeps it from starting, with all wrong settings at once.
 pub(crate) fn main(file: Option<&Path>, logging: Logging) -> Result<()> {
-    let config = settings::read(file)?;
+    let settings = settings::read(file, &logging)?;
+    let config = &settings.config;
     let planes = Planes::start()?;
     let clusters =
-        Clusters { control: clients::of_worker(&config)?, data: clients::of_connectors(&config)? };
+        Clusters { control: clients::of_worker(config)?, data: clients::of_connectors(config)? };
     let plane = planes.data.handle().clone();
     let alone = |_herder, _metrics, _url| std::future::pending();
-    planes.control.block_on(run(config, clusters, plane, logging, alone))?;
+    planes.control.block_on(run(settings, clusters, plane, logging, alone))?;
     planes.stop();
     Ok(())
 }
@@ -58,14 +58,14 @@ pub(crate) struct Clusters {
 /// # Errors
 /// What keeps it from starting or going on.
 pub(crate) async fn run<F: Future<Output = ()> + Send + 'static>(
-    config: WorkerConfig,
+    settings: Settings,
     clusters: Clusters,
     plane: tokio::runtime::Handle,
     logging: Logging,
     company: impl FnOnce(Herder, Arc<Metrics>, String) -> F,
 ) -> Result<()> {
     let Clusters { control, data } = clusters;
-    let resolver = resolver(&config)?;
+    let Settings { config, resolver } = settings;
     let listeners = http::bind(&config).await?;
     let metrics = Arc::new(Metrics::new());
     let options = defaults::herder_options(&config, listeners.advertised(), &logging);
@@ -118,20 +118,4 @@ pub(crate) async fn run<F: Future<Output = ()> + Send + 'static>(
     closing.cancel();
     serving.await?;
     outcome
-}
-
-fn resolver(config: &WorkerConfig) -> Result<Resolver> {
-    let registry = registry();
-    let mut providers = std::collections::BTreeMap::new();
-    for provider in &config.config_providers {
-        let name = &provider.name;
-        let plugin = registry.find_provider(&provider.class).with_context(|| {
-            format!("config.providers.{name}.class: there is no provider {}", provider.class)
-        })?;
-        let params: Properties = provider.params.iter().collect();
-        let built = (plugin.build)(&params)
-            .map_err(|errors| anyhow::anyhow!("config.providers.{name}.param: {errors}"))?;
-        providers.insert(name.clone(), built);
-    }
-    Ok(Resolver::new(providers))
 }

@@ -1,8 +1,7 @@
 //! From the Java clients' properties to librdkafka's.
 //!
-//! Invariants: nothing is dropped in silence. Every property is passed on, acted on by Towpath itself
-//! ([`Translation::ours`]), or named in a warning or an error with the reason and what to do instead.
-//! Values of secrets appear in [`Setting::Secret`] only.
+//! Invariants: nothing is dropped in silence. Every property is passed on, or named in a warning or an
+//! error with the reason and what to do instead. Values of secrets appear in [`Setting::Secret`] only.
 //!
 //! Deliberately absent: references (`${…}`), which are resolved before; the defaults that Connect or
 //! Towpath force on a client; and files, which the caller reads.
@@ -49,9 +48,6 @@ impl Setting {
 pub struct Translation {
     /// Properties for librdkafka.
     pub librdkafka: BTreeMap<String, Setting>,
-    /// Properties on which Towpath itself acts, under their Java names, checked:
-    /// `max.poll.records`, `exclude.internal.topics`.
-    pub ours: Properties,
     /// Where tokens come from, if `sasl.mechanism` is OAUTHBEARER and they aren't made up. Nothing of it
     /// is in `librdkafka`: use [`Oidc::to_librdkafka`], or fetch the tokens.
     pub oidc: Option<Oidc>,
@@ -70,7 +66,6 @@ pub fn translate(role: ClientRole, java: &Properties, read: ReadFile<'_>) -> Tra
         role,
         java,
         librdkafka: BTreeMap::new(),
-        ours: Properties::new(),
         oidc: None,
         warnings: Vec::new(),
         errors: Vec::new(),
@@ -82,8 +77,8 @@ pub fn translate(role: ClientRole, java: &Properties, read: ReadFile<'_>) -> Tra
         }
     }
     security::translate(&mut draft, read);
-    let Draft { librdkafka, ours, oidc, warnings, errors, .. } = draft;
-    Translation { librdkafka, ours, oidc, warnings, errors }
+    let Draft { librdkafka, oidc, warnings, errors, .. } = draft;
+    Translation { librdkafka, oidc, warnings, errors }
 }
 
 fn unknown(draft: &mut Draft<'_>, key: &str) {

@@ -16,7 +16,6 @@ pub(super) struct Draft<'a> {
     pub(super) role: ClientRole,
     pub(super) java: &'a Properties,
     pub(super) librdkafka: BTreeMap<String, Setting>,
-    pub(super) ours: Properties,
     pub(super) oidc: Option<Oidc>,
     pub(super) warnings: Vec<Warning>,
     pub(super) errors: Vec<FieldError>,
@@ -42,11 +41,6 @@ impl Draft<'_> {
             Rule::Passed(name, kind) => {
                 if let Some(value) = self.checked(row.key, kind, value) {
                     self.plain(name, value);
-                }
-            }
-            Rule::Ours(kind) => {
-                if let Some(value) = self.checked(row.key, kind, value) {
-                    self.ours.set(row.key, value);
                 }
             }
             Rule::By(special) => special(self, row.key, value),

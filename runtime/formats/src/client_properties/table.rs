@@ -20,8 +20,6 @@ pub(super) enum Rule {
     Passed(&'static str, Value),
     /// More than one name, or another meaning of some values.
     By(Special),
-    /// Towpath itself acts on it.
-    Ours(Value),
     /// Part of the login or of TLS, which are translated as a whole.
     Security,
     /// It means nothing here; a warning, unless it has the given value, with which nothing is lost.
@@ -83,10 +81,6 @@ const fn renamed(
 
 const fn by(key: &'static str, roles: &'static [ClientRole], rule: Special) -> Row {
     Row { key, roles, rule: Rule::By(rule) }
-}
-
-const fn ours(key: &'static str, roles: &'static [ClientRole], value: Value) -> Row {
-    Row { key, roles, rule: Rule::Ours(value) }
 }
 
 const fn security(key: &'static str) -> Row {
@@ -247,7 +241,12 @@ pub(super) const ROWS: &[Row] = &[
     by("session.timeout.ms", C, to::session_timeout),
     same("heartbeat.interval.ms", C, ints((0, INT), (1, 3_600_000))),
     by("max.poll.interval.ms", C, to::max_poll_interval),
-    ours("max.poll.records", C, int(1, INT)),
+    no_effect(
+        "max.poll.records",
+        C,
+        None,
+        "sinks take what was fetched; the connector's towpath.buffer.bytes bounds it",
+    ),
     by("partition.assignment.strategy", C, to::assignment_strategy),
     refused(
         "enable.auto.commit",
@@ -276,7 +275,12 @@ pub(super) const ROWS: &[Row] = &[
     same("max.partition.fetch.bytes", C, ints((0, INT), (1, 1_000_000_000))),
     same("check.crcs", C, Value::Bool),
     same("allow.auto.create.topics", C, Value::Bool),
-    ours("exclude.internal.topics", C, Value::Bool),
+    no_effect(
+        "exclude.internal.topics",
+        C,
+        Some("true"),
+        "topics.regex never matches Kafka's internal topics; name them in topics",
+    ),
     no_effect(
         "internal.throw.on.fetch.stable.offset.unsupported",
         C,

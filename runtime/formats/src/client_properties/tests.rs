@@ -202,17 +202,6 @@ fn properties_that_depend_on_each_other_are_brought_together() {
 }
 
 #[test]
-fn what_towpath_does_itself_is_handed_back() {
-    let translation =
-        of(Consumer, [("max.poll.records", "100"), ("exclude.internal.topics", "FALSE")]);
-    assert_eq!(
-        translation.ours,
-        Properties::from([("max.poll.records", "100"), ("exclude.internal.topics", "false")])
-    );
-    assert!(translation.librdkafka.is_empty());
-}
-
-#[test]
 fn what_has_no_effect_is_a_warning() {
     warns(
         Producer,
@@ -220,6 +209,8 @@ fn what_has_no_effect_is_a_warning() {
         "interceptor.classes: has no effect: it names a Java class",
     );
     warns(Producer, &[("max.block.ms", "1")], "max.block.ms: has no effect");
+    warns(Consumer, &[("max.poll.records", "500")], "towpath.buffer.bytes bounds it");
+    warns(Consumer, &[("exclude.internal.topics", "false")], "name them in topics");
     warns(
         Consumer,
         &[("acks", "all")],
@@ -494,7 +485,6 @@ fn tls_is_translated() {
 fn leaves_a_trace(key: &str, value: &str, role: ClientRole) -> bool {
     let translation = translate(role, &Properties::from([(key, value)]), &no_files);
     !translation.librdkafka.is_empty()
-        || !translation.ours.is_empty()
         || !translation.warnings.is_empty()
         || !translation.errors.is_empty()
 }

@@ -41,6 +41,14 @@ const NO_EFFECT: &[(&str, &str)] = &[
     ("header.converter.plugin.version", VERSIONS),
     ("rest.host.name", OLD_REST),
     ("rest.port", OLD_REST),
+    (
+        "offset.flush.timeout.ms",
+        "a commit is awaited for as long as it takes, and the connector's status says that it waits",
+    ),
+    (
+        "rebalance.timeout.ms",
+        "no rebalance stops all tasks; task.shutdown.graceful.timeout.ms bounds how long one may take to stop",
+    ),
     ("internal.key.converter", OLD_CONVERTER),
     ("internal.value.converter", OLD_CONVERTER),
     (
@@ -73,7 +81,6 @@ const TYPED: &[&str] = &[
     "status.storage.replication.factor",
     "status.storage.partitions",
     "offset.flush.interval.ms",
-    "offset.flush.timeout.ms",
     "task.shutdown.graceful.timeout.ms",
     "exactly.once.source.support",
     "config.providers",
@@ -94,7 +101,6 @@ const TYPED: &[&str] = &[
     "ssl.client.auth",
     "session.timeout.ms",
     "heartbeat.interval.ms",
-    "rebalance.timeout.ms",
 ];
 
 /// Families that [`super::WorkerConfig`] holds.

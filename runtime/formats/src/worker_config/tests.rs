@@ -159,21 +159,14 @@ fn all_errors_come_at_once() {
 }
 
 #[test]
-fn defaults_are_connects_and_the_listener_is_on_loopback() {
+fn defaults_are_connects_but_for_the_listener_and_the_commits() {
     let (config, warnings) = with(&[]).expect("valid");
     assert_eq!(warnings, []);
     assert_eq!(config.listeners, [Listener::loopback()]);
     assert_eq!(config.admin_listeners, AdminListeners::Same);
     assert_eq!((config.tls, config.cors, config.response_headers), (None, None, vec![]));
-    let times = (
-        config.offset_flush_interval_ms,
-        config.offset_flush_timeout_ms,
-        config.task_shutdown_timeout_ms,
-    );
-    assert_eq!(times, (60_000, 5_000, 5_000));
-    let group =
-        (config.session_timeout_ms, config.heartbeat_interval_ms, config.rebalance_timeout_ms);
-    assert_eq!(group, (10_000, 3_000, 60_000));
+    assert_eq!((config.offset_flush_interval_ms, config.task_shutdown_timeout_ms), (5_000, 5_000));
+    assert_eq!((config.session_timeout_ms, config.heartbeat_interval_ms), (10_000, 3_000));
     assert!(
         config.topic_tracking_enable
             && config.topic_tracking_allow_reset

@@ -1,17 +1,35 @@
 //! Where a worker's settings come from: the properties file, then the environment.
+//!
+//! Duty: references to configuration providers are resolved here, all errors come at once, and what has
+//! no effect is a warning. No text holds a value that may be a secret.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use towpath_formats::Properties;
-use towpath_formats::worker_config::WorkerConfig;
-use towpath_formats::{environment, properties_file};
+use towpath_core::secrets::Resolver;
+use towpath_formats::environment::{self, Environment};
+use towpath_formats::worker_config::{ProviderConfig, WorkerConfig, config_providers};
+use towpath_formats::{FieldError, Properties, Warning, properties_file};
+use towpath_sdk::config::Properties as Plain;
 
-/// Reads and understands them.
+use super::clients;
+use crate::logging::Logging;
+use crate::registry::registry;
+
+/// What a worker starts from.
+pub(crate) struct Settings {
+    /// Its configuration.
+    pub(crate) config: WorkerConfig,
+    /// Resolves references in the configurations of connectors.
+    pub(crate) resolver: Resolver,
+}
+
+/// Reads and understands them, and sets the log levels that they name.
 ///
 /// # Errors
 /// All wrong settings at once.
-pub(crate) fn read(file: Option<&Path>) -> Result<WorkerConfig> {
+pub(crate) fn read(file: Option<&Path>, logging: &Logging) -> Result<Settings> {
     let mut properties = Properties::new();
     if let Some(file) = file {
         let bytes = std::fs::read(file).with_context(|| format!("read {}", file.display()))?;
@@ -21,6 +39,7 @@ pub(crate) fn read(file: Option<&Path>) -> Result<WorkerConfig> {
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let environment = environment::read(variables);
+    set_levels(&environment, logging);
     for warning in &environment.warnings {
         tracing::warn!("{warning}");
     }
@@ -31,16 +50,131 @@ pub(crate) fn read(file: Option<&Path>) -> Result<WorkerConfig> {
              variables"
         );
     }
+    understand(properties)
+}
+
+/// Understands settings that are all there.
+///
+/// # Errors
+/// All wrong settings at once.
+pub(crate) fn understand(mut properties: Properties) -> Result<Settings> {
+    let mut errors = Vec::new();
+    let resolver = match config_providers(&properties) {
+        Ok(providers) => resolver(&providers, &mut errors),
+        // They come again when the whole is parsed.
+        Err(_) => Resolver::default(),
+    };
+    resolve(&resolver, &mut properties, &mut errors);
+    let findings = clients::check(&WorkerConfig::clients_of(&properties));
+    errors.extend(findings.errors);
     match WorkerConfig::parse(&properties) {
         Ok((config, warnings)) => {
-            for warning in warnings {
-                tracing::warn!("{warning}");
+            let (unknown, wrong) = converters(&config);
+            errors.extend(wrong);
+            if errors.is_empty() {
+                for warning in warnings.into_iter().chain(findings.warnings).chain(unknown) {
+                    tracing::warn!("{warning}");
+                }
+                return Ok(Settings { config, resolver });
             }
-            Ok(config)
         }
-        Err(errors) => {
-            let lines: Vec<String> = errors.iter().map(|error| format!("  {error}")).collect();
-            bail!("the worker's settings have {} error(s):\n{}", lines.len(), lines.join("\n"))
+        Err(more) => errors.extend(more),
+    }
+    let lines: Vec<String> = errors.iter().map(|error| format!("  {error}")).collect();
+    let errors = if lines.len() == 1 { "an error" } else { "errors" };
+    bail!("the worker's settings have {errors}:\n{}", lines.join("\n"))
+}
+
+/// The providers that the worker's file names.
+fn resolver(configs: &[ProviderConfig], errors: &mut Vec<FieldError>) -> Resolver {
+    let registry = registry();
+    let mut providers = BTreeMap::new();
+    for ProviderConfig { name, class, params } in configs {
+        let Some(plugin) = registry.find_provider(class) else {
+            let known: Vec<&str> = registry
+                .providers()
+                .iter()
+                .flat_map(|plugin| plugin.info.names.iter().map(|name| name.name))
+                .collect();
+            let problem =
+                format!("there is no provider {class}; there are {}", known.join(", "));
+            errors.push(FieldError::new(format!("config.providers.{name}.class"), problem));
+            continue;
+        };
+        let params: Plain = params.iter().collect();
+        match (plugin.build)(&params) {
+            Ok(provider) => {
+                providers.insert(name.clone(), provider);
+            }
+            Err(wrong) => errors.extend(wrong.iter().map(|error| {
+                let key = format!("config.providers.{name}.param.{}", error.key());
+                FieldError::new(key, error.to_string())
+            })),
+        }
+    }
+    Resolver::new(providers)
+}
+
+/// Puts values in the place of references. Those of providers themselves are not looked at, as in Connect.
+fn resolve(resolver: &Resolver, properties: &mut Properties, errors: &mut Vec<FieldError>) {
+    let mut resolved = Properties::new();
+    for (key, value) in properties.iter() {
+        if key.starts_with("config.providers") || !resolver.refers(value) {
+            continue;
+        }
+        match resolver.resolve(&Plain::from([(key, value)])) {
+            Ok(one) => resolved.set(key.clone(), one.get(key).unwrap_or_default()),
+            Err(error) => errors.push(FieldError::new(key.clone(), error.to_string())),
+        }
+    }
+    properties.extend(resolved);
+}
+
+/// What is to say about the worker's converters. One that is not built in only concerns connectors which
+/// name none of their own, so it does not keep the worker from starting.
+fn converters(config: &WorkerConfig) -> (Vec<Warning>, Vec<FieldError>) {
+    let registry = registry();
+    let (mut unknown, mut wrong) = (Vec::new(), Vec::new());
+    for (key, converter) in [
+        ("key.converter", &config.key_converter),
+        ("value.converter", &config.value_converter),
+        ("header.converter", &config.header_converter),
+    ] {
+        let plugin = match key {
+            "header.converter" => registry.find_header_converter(&converter.class),
+            _ => registry.find_converter(&converter.class),
+        };
+        let Some(plugin) = plugin else {
+            let text = format!(
+                "{} is not built in: connectors that name no {key} of their own are refused; \
+                 GET /connector-plugins?connectorsOnly=false lists what there is",
+                converter.class
+            );
+            unknown.push(Warning::new(key, text));
+            continue;
+        };
+        let properties: Plain = converter.properties.iter().collect();
+        let errors = (plugin.validate)(&properties);
+        wrong.extend(errors.iter().map(|error| {
+            FieldError::new(format!("{key}.{}", error.key()), error.to_string())
+        }));
+    }
+    (unknown, wrong)
+}
+
+/// The levels that variables like `CONNECT_LOG4J_ROOT_LOGLEVEL` name.
+fn set_levels(environment: &Environment, logging: &Logging) {
+    for (logger, level) in &environment.log_levels {
+        match logging.set(logger, level) {
+            Ok(concerned) if concerned.is_empty() => tracing::warn!(
+                "CONNECT_LOG4J_LOGGERS: {logger} has no effect: nothing logs under that name here; \
+                 GET /admin/loggers lists the names"
+            ),
+            Ok(_) => {}
+            Err(_) => tracing::warn!(
+                "the environment sets the log level of {logger} to {level}, which there isn't: use \
+                 OFF, ERROR, WARN, INFO, DEBUG or TRACE"
+            ),
         }
     }
 }
