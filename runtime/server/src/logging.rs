@@ -8,10 +8,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// The levels now.
 pub(crate) type Logging = LogControl;
 
-/// Starts logging at `INFO`, or as `TOWPATH_LOG` says (`warn,towpath_core=debug`).
+/// Starts logging at the level `default`, or as `TOWPATH_LOG` says (`warn,towpath_core=debug`).
 /// `TOWPATH_LOG_FORMAT=json` writes one JSON object a line.
-pub(crate) fn start() -> Logging {
-    let filter = std::env::var("TOWPATH_LOG").unwrap_or_else(|_| "info".to_owned());
+pub(crate) fn start(default: &str) -> Logging {
+    let filter = std::env::var("TOWPATH_LOG").unwrap_or_else(|_| default.to_owned());
     let (layer, handle) = tracing_subscriber::reload::Layer::new(EnvFilter::new(&filter));
     let control = LogControl::new(&filter, move |directives| {
         if let Err(error) = handle.reload(EnvFilter::new(directives)) {

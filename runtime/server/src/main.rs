@@ -52,7 +52,9 @@ enum Command {
 fn main() -> ExitCode {
     use_small_pages();
     let arguments = Arguments::parse();
-    let logging = logging::start();
+    // The quick start tells what it does in its own words.
+    let talkative = matches!(arguments.command, Command::Worker { .. });
+    let logging = logging::start(if talkative { "info" } else { "warn" });
     let outcome = match arguments.command {
         Command::Worker { file } => worker::main(file.as_deref(), logging),
         Command::Quickstart { dir, port } => quickstart::main(&dir, port, logging),

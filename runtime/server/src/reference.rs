@@ -244,13 +244,18 @@ fn title(entry: &Entry) -> &'static str {
     first.rsplit('.').next().unwrap_or(first)
 }
 
+/// What it does, as a sentence.
+fn summary(entry: &Entry) -> String {
+    format!("{}.", entry.info.summary.trim_end_matches('.'))
+}
+
 fn file_name(entry: &Entry) -> String {
     format!("{FOLDER}/{}.md", title(entry).replace('$', "-"))
 }
 
 fn page(entry: &Entry) -> String {
     let (what, _, how) = entry.kind.texts();
-    let mut text = format!("# {}\n\n{NOTICE}\n\n{what}. {}\n", title(entry), entry.info.summary);
+    let mut text = format!("# {}\n\n{NOTICE}\n\n{what}. {}\n", title(entry), summary(entry));
     text.push_str("\n## Names\n\n");
     for name in entry.info.names {
         text.push_str(&name_line(name));
@@ -312,7 +317,7 @@ fn index(entries: &[Entry]) -> String {
         for entry in of_kind {
             let (name, path) = (title(entry), file_name(entry));
             let file = path.trim_start_matches("connectors/");
-            text.push_str(&format!("| [`{name}`]({file}) | {} |\n", entry.info.summary));
+            text.push_str(&format!("| [`{name}`]({file}) | {} |\n", summary(entry)));
         }
     }
     text
@@ -346,7 +351,7 @@ mod tests {
         for entry in &entries {
             assert!(entry.definition.keys.iter().all(|key| !key.documentation.is_empty()));
             let summary = entry.info.summary;
-            assert!(summary.ends_with('.') && !summary.contains('|'), "{summary}");
+            assert!(!summary.is_empty() && !summary.contains(['|', '\n']), "{summary}");
         }
     }
 

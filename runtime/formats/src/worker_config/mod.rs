@@ -127,17 +127,18 @@ impl WorkerConfig {
     /// # Errors
     /// Everything that is wrong with them.
     pub fn parse(properties: &Properties) -> Result<(Self, Vec<Warning>), Vec<FieldError>> {
+        let (config, warnings, errors) = Self::examine(properties);
+        if errors.is_empty() { Ok((config, warnings)) } else { Err(errors) }
+    }
+
+    /// Reads a worker's properties and goes on past errors, so that others can be looked for as well.
+    /// With errors the configuration is good for nothing else.
+    #[must_use]
+    pub fn examine(properties: &Properties) -> (Self, Vec<Warning>, Vec<FieldError>) {
         let mut fields = Fields::new(properties);
         let mut warnings = no_effect::warnings(&fields);
         let config = Self::read(&mut fields, &mut warnings);
-        if fields.errors.is_empty() { Ok((config, warnings)) } else { Err(fields.errors) }
-    }
-
-    /// The properties of Kafka clients alone, also where others are wrong, so that all errors of both can
-    /// be told at once.
-    #[must_use]
-    pub fn clients_of(properties: &Properties) -> ClientMaps {
-        Self::read(&mut Fields::new(properties), &mut Vec::new()).clients
+        (config, warnings, fields.errors)
     }
 
     fn read(fields: &mut Fields<'_>, warnings: &mut Vec<Warning>) -> Self {

@@ -182,7 +182,7 @@ mod tests {
     const SCRAM: &str = "org.apache.kafka.common.security.scram.ScramLoginModule required";
 
     fn maps(pairs: &[(&str, &str)]) -> ClientMaps {
-        WorkerConfig::clients_of(&pairs.iter().copied().collect())
+        WorkerConfig::examine(&pairs.iter().copied().collect()).0.clients
     }
 
     fn fields(findings: &Findings) -> (Vec<&str>, Vec<&str>) {

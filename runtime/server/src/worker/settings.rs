@@ -61,24 +61,24 @@ pub(crate) fn understand(mut properties: Properties) -> Result<Settings> {
     let mut errors = Vec::new();
     let resolver = match config_providers(&properties) {
         Ok(providers) => resolver(&providers, &mut errors),
-        // They come again when the whole is parsed.
+        // They come again when the whole is looked at.
         Err(_) => Resolver::default(),
     };
     resolve(&resolver, &mut properties, &mut errors);
-    let findings = clients::check(&WorkerConfig::clients_of(&properties));
-    errors.extend(findings.errors);
-    match WorkerConfig::parse(&properties) {
-        Ok((config, warnings)) => {
-            let (unknown, wrong) = converters(&config);
-            errors.extend(wrong);
-            if errors.is_empty() {
-                for warning in warnings.into_iter().chain(findings.warnings).chain(unknown) {
-                    tracing::warn!("{warning}");
-                }
-                return Ok(Settings { config, resolver });
-            }
-        }
-        Err(more) => errors.extend(more),
+    let (config, mut warnings, wrong) = WorkerConfig::examine(&properties);
+    errors.extend(wrong);
+    let clients = clients::check(&config.clients);
+    warnings.extend(clients.warnings);
+    errors.extend(clients.errors);
+    let (unknown, wrong) = converters(&config);
+    warnings.extend(unknown);
+    errors.extend(wrong);
+    // Also beside errors: a key that is missing may be there under a slip of the pen.
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    if errors.is_empty() {
+        return Ok(Settings { config, resolver });
     }
     let lines: Vec<String> = errors.iter().map(|error| format!("  {error}")).collect();
     let errors = if lines.len() == 1 { "an error" } else { "errors" };
@@ -145,6 +145,9 @@ fn converters(config: &WorkerConfig) -> (Vec<Warning>, Vec<FieldError>) {
             _ => registry.find_converter(&converter.class),
         };
         let Some(plugin) = plugin else {
+            if converter.class.is_empty() {
+                continue;
+            }
             let text = format!(
                 "{} is not built in: connectors that name no {key} of their own are refused; \
                  GET /connector-plugins?connectorsOnly=false lists what there is",

@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# The examples in configs/ run as they are: the local worker's file with file → Kafka → S3, and the variables of
+# docker-compose.yml, read by the container's entry point, with generated orders → S3. Only addresses and names that
+# must be this stack's own are put over them. Both workers run beside each other.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+dir=$(mktemp -d)
+pids=()
+stop() {
+  for pid in "${pids[@]}"; do kill -9 "$pid" 2> /dev/null || true; done
+  rm -rf "$dir"
+}
+trap stop EXIT
+fail() {
+  echo "$*"
+  for log in "$dir"/*.log; do echo "== ${log##*/}"; tail -n 20 "$log"; done
+  exit 1
+}
+
+# Without arguments the container's entry point is a worker whose API can be reached; with arguments it is `towpath`.
+mkdir "$dir/bin" "$dir/stub"
+printf '#!/bin/sh\necho "$* $CONNECT_LISTENERS"\n' > "$dir/stub/towpath"
+chmod +x "$dir/stub/towpath"
+said=$(env -u CONNECT_LISTENERS PATH="$dir/stub:$PATH" deploy/entrypoint)
+[ "$said" = 'worker http://0.0.0.0:8083' ] || fail "the entry point runs: $said"
+said=$(CONNECT_LISTENERS=https://:1 PATH="$dir/stub:$PATH" deploy/entrypoint)
+[ "$said" = 'worker https://:1' ] || fail "the entry point runs: $said"
+said=$(CONNECT_LISTENERS='' PATH="$dir/stub:$PATH" deploy/entrypoint worker /etc/worker.properties)
+[ "$said" = 'worker /etc/worker.properties ' ] || fail "the entry point runs: $said"
+
+run=$RANDOM$RANDOM
+export S3_URL=$TOWPATH_TEST_S3 S3_ACCESS_KEY=$TOWPATH_TEST_S3_ACCESS_KEY S3_SECRET_KEY=$TOWPATH_TEST_S3_SECRET_KEY
+s3() {
+  curl -sS -m 10 --aws-sigv4 "aws:amz:$TOWPATH_TEST_S3_REGION:s3" -u "$S3_ACCESS_KEY:$S3_SECRET_KEY" \
+    -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' "$@"
+}
+for bucket in clicks orders; do s3 -X PUT "$S3_URL/$bucket" > /dev/null; done
+
+# own PORT NAME: what must be this stack's own, as variables, which win over a file.
+own() {
+  printf '%s\n' "CONNECT_BOOTSTRAP_SERVERS=$TOWPATH_TEST_KAFKA" "CONNECT_LISTENERS=http://127.0.0.1:$1" \
+    "CONNECT_GROUP_ID=examples-$2-$run" "CONNECT_CONFIG_STORAGE_TOPIC=examples-$2-$run-configs" \
+    "CONNECT_OFFSET_STORAGE_TOPIC=examples-$2-$run-offsets" "CONNECT_STATUS_STORAGE_TOPIC=examples-$2-$run-status"
+}
+port=$((20000 + RANDOM % 6000))
+mapfile -t variables < <(own "$port" file)
+env "${variables[@]}" "$TOWPATH_BIN" worker configs/worker/worker.properties > "$dir/file.log" 2>&1 &
+pids+=($!)
+ln -s "$TOWPATH_BIN" "$dir/bin/towpath"
+mapfile -t composed < <(sed -n '/^  towpath:/,/depends_on:/s/^      \(CONNECT_[A-Z_]*\): "\{0,1\}\([^"]*\)"\{0,1\}$/\1=\2/p' docker-compose.yml)
+[ "${#composed[@]}" -gt 10 ] || fail "only ${#composed[@]} variables are found in docker-compose.yml"
+mapfile -t variables < <(own $((port + 1)) compose)
+env "${composed[@]}" "${variables[@]}" PATH="$dir/bin:$PATH" deploy/entrypoint > "$dir/compose.log" 2>&1 &
+pids+=($!)
+
+# until_true SECONDS COMMAND…
+until_true() {
+  local until=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    [ "$SECONDS" -lt "$until" ] || return 1
+    sleep 0.2
+  done
+}
+ready() { curl -sf -m 5 "localhost:$1/health" > /dev/null; }
+# put PORT NAME FILE: as in the README.
+put() {
+  curl -sS -m 60 -X PUT -H 'Content-Type: application/json' -d "@configs/examples/$3" \
+    -o "$dir/answer" -w '%{http_code}' "localhost:$1/connectors/$2/config" | grep -q '^20[01]$' \
+    || fail "$3 is refused: $(cat "$dir/answer")"
+}
+# lines BUCKET: the records in its objects.
+lines() {
+  local key
+  s3 "$S3_URL/$1?list-type=2" | grep -o '<Key>[^<]*' | sed 's/<Key>//; s/+/%2B/g; s/=/%3D/g' | while read -r key; do
+    s3 "$S3_URL/$1/$key"
+  done | wc -l
+}
+at_least() { [ "$(lines "$1")" -ge "$2" ]; }
+
+for p in "$port" $((port + 1)); do until_true 90 ready "$p" || fail "the worker on port $p is not ready"; done
+put "$port" clicks file-to-kafka.json
+put "$port" clicks-to-s3 kafka-to-s3.json
+put $((port + 1)) orders orders.json
+put $((port + 1)) orders-to-s3 orders-to-s3.json
+# 295 of the file's 300 clicks are sound, so two objects of 100 are complete; the broken ones are dead letters.
+until_true 90 at_least clicks 200 || fail "$(lines clicks) clicks are in the bucket"
+until_true 90 at_least orders 1000 || fail "$(lines orders) orders are in the bucket"
+curl -sf "localhost:$((port + 1))/towpath/v1/connectors/orders-to-s3/status" | grep -q '"delivery":"exactly-once"' \
+  || fail 'the example for S3 promises less than exactly-once'
+for pid in "${pids[@]}"; do
+  kill "$pid"
+  wait "$pid" || fail "worker $pid did not stop well"
+done
+pids=()
+echo "examples: $(lines clicks) clicks and $(lines orders) orders are in their buckets"
