@@ -191,3 +191,8 @@ impl<S: SimpleSink> SinkLane for OneTarget<S> {
         Ok(())
     }
 }
+
+/// Compiles the example of the guide.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/writing-a-connector.md")]
+struct Guide;

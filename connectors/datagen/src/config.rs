@@ -21,6 +21,28 @@ pub struct DatagenConfig {
     pub preset: Option<Preset>,
     /// The fields of a record: an expression for each, as in `field.user.id` = `int(1, 100)`. Dots
     /// make nested objects. An empty expression takes a field of the preset away.
+    ///
+    /// An expression is one of
+    /// - `12`, `1.5`, `'text'`, `true`, `null`: itself
+    /// - `'user-{$id}'`: a text with other expressions in it; `{{` and `}}` are braces
+    /// - `$user.id`: the value of a field before this one; inside `object`, also of its members
+    /// - `sequence(start: 0, step: 1)`: a number of its own for each record
+    /// - `int(1, 10)`: a whole number of the range, ends included
+    /// - `float(0, 1, decimals: 2)`: a decimal number of the range
+    /// - `normal(100, 15, decimals: 2)`: a number around a mean, with a standard deviation
+    /// - `zipf(1000, 1.1)`: a whole number from 1 on, low ones much more often
+    /// - `bool(0.5)`: true with that probability
+    /// - `uuid()`, `hex(8)`: a UUID; hexadecimal digits
+    /// - `choice('a', 'b')`, `choice('a': 9, 'b': 1)`: one of the values, by weight
+    /// - `timestamp(format: 'ms', jitter: 0)`: the record's time as `ms`, `s` or `iso`, up to `jitter`
+    ///   milliseconds late
+    /// - `sum(1, 2)`, `product($a, $b, decimals: 2)`: of numbers
+    /// - `maybe(0.9, 'x')`, `optional(0.9, 'x')`: the value with that probability, else null; else no
+    ///   such field
+    /// - `array(1, 5, int(1, 9))`: so many elements
+    /// - `object(name: 'x', size: int(1, 9))`: an object
+    /// - `per($user.id, uuid())`: a value that is the same for the same user
+    /// - `switch($event, 'view': 1, 'buy': 2, 0)`: a value by another field's; the last for all others
     #[config(prefix = "field.", importance = high)]
     pub fields: Properties,
     /// The field whose value is the record's key, as a dotted path; the preset's if it is not set, none

@@ -12,8 +12,8 @@ use towpath_core::herder::{Herder, HerderError};
 use towpath_core::metrics::{Metrics, TaskMetrics};
 use towpath_core::ports::Cluster;
 use towpath_embedded::{Embedded, EmbeddedOptions};
-use towpath_formats::rest::CreateConnectorRequest;
 use towpath_formats::properties_file;
+use towpath_formats::rest::CreateConnectorRequest;
 use towpath_sdk::clock::SystemClock;
 
 use crate::logging::Logging;

@@ -4,7 +4,6 @@
 //! test below compares them with those in `docs`.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -61,7 +60,8 @@ fn written(dir: &Path) -> Result<Pages> {
             if path.extension().is_none_or(|extension| extension != "md") {
                 continue;
             }
-            let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+            let text =
+                fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
             if text.contains(NOTICE) {
                 let name = folder.join(entry.file_name());
                 found.insert(name.to_string_lossy().into_owned(), text);
@@ -150,11 +150,7 @@ fn entries(registry: &Registry) -> Vec<Entry> {
     let mut entries: Vec<Entry> = registry
         .connectors()
         .iter()
-        .map(|p| Entry {
-            info: p.info(),
-            kind: Kind::Plugin(p.kind()),
-            definition: p.definition(),
-        })
+        .map(|p| Entry { info: p.info(), kind: Kind::Plugin(p.kind()), definition: p.definition() })
         .collect();
     let mut part = |info, kind, definition: fn() -> &'static ConfigDef| {
         entries.push(Entry { info, kind, definition: definition() });
@@ -260,12 +256,15 @@ fn page(entry: &Entry) -> String {
     for name in entry.info.names {
         text.push_str(&name_line(name));
     }
-    if entry.info.names.iter().any(|name| name.name.contains('.')) {
-        text.push_str(
-            "\nA class may also be called by its last part, with or without `Connector` at the end.\n",
-        );
-    }
     let connector = matches!(entry.kind, Kind::Plugin(PluginKind::Source | PluginKind::Sink));
+    if entry.info.names.iter().any(|name| name.name.contains('.')) {
+        text.push_str("\nA class may also be called by its last part");
+        text.push_str(if connector {
+            ", with or without `Connector` at the end.\n"
+        } else {
+            ".\n"
+        });
+    }
     let keys = entry.definition.to_markdown();
     let mut blocks = vec!["## Keys"];
     if keys.is_empty() {
@@ -283,10 +282,13 @@ fn page(entry: &Entry) -> String {
 fn name_line(name: &PluginName) -> String {
     let mut line = format!("- `{}`", name.name);
     if !name.defaults.is_empty() {
-        let defaults: Vec<String> =
-            name.defaults.iter().map(|(key, value)| format!("`{key}={value}`")).collect();
-        // Writing into a text can't fail.
-        let _ = write!(line, ", with other defaults: {}", defaults.join(", ")).is_ok();
+        line.push_str(", with other defaults than those below:");
+        for (key, value) in name.defaults {
+            line.push_str(&format!(
+                "\n  - `{key}`: `{}`",
+                if value.is_empty() { "\"\"" } else { value }
+            ));
+        }
     }
     line.push('\n');
     line

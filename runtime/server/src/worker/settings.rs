@@ -96,8 +96,7 @@ fn resolver(configs: &[ProviderConfig], errors: &mut Vec<FieldError>) -> Resolve
                 .iter()
                 .flat_map(|plugin| plugin.info.names.iter().map(|name| name.name))
                 .collect();
-            let problem =
-                format!("there is no provider {class}; there are {}", known.join(", "));
+            let problem = format!("there is no provider {class}; there are {}", known.join(", "));
             errors.push(FieldError::new(format!("config.providers.{name}.class"), problem));
             continue;
         };
@@ -158,9 +157,11 @@ fn converters(config: &WorkerConfig) -> (Vec<Warning>, Vec<FieldError>) {
         };
         let properties: Plain = converter.properties.iter().collect();
         let errors = (plugin.validate)(&properties);
-        wrong.extend(errors.iter().map(|error| {
-            FieldError::new(format!("{key}.{}", error.key()), error.to_string())
-        }));
+        wrong.extend(
+            errors
+                .iter()
+                .map(|error| FieldError::new(format!("{key}.{}", error.key()), error.to_string())),
+        );
     }
     (unknown, wrong)
 }
