@@ -3,9 +3,11 @@
 #   docker build -t towpath .
 #
 # Nobody has built it yet: no container engine runs where Towpath is developed and tested. What it builds and starts is
-# what the tests build and start; `deploy/entrypoint` is tested by tests/e2e/container.sh.
+# what the tests build and start; `deploy/entrypoint` is tested by tests/e2e/examples.sh.
 
-FROM rust:1.95-bookworm AS build
+FROM rust:1.95.0-bookworm AS build
+# This toolchain as it is: rustup need not fetch what only linting takes.
+ENV RUSTUP_TOOLCHAIN=1.95.0
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \

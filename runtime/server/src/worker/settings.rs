@@ -182,3 +182,71 @@ fn set_levels(environment: &Environment, logging: &Logging) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(pairs: &[(&str, &str)]) -> Result<Settings> {
+        let mut properties = Properties::from([
+            ("bootstrap.servers", "localhost:9092"),
+            ("group.id", "g"),
+            ("config.storage.topic", "c"),
+            ("offset.storage.topic", "o"),
+            ("status.storage.topic", "s"),
+            ("key.converter", "org.apache.kafka.connect.storage.StringConverter"),
+            ("value.converter", "org.apache.kafka.connect.json.JsonConverter"),
+            ("config.providers", "env"),
+            (
+                "config.providers.env.class",
+                "org.apache.kafka.common.config.provider.EnvVarConfigProvider",
+            ),
+            // Cargo sets it for every test.
+            ("config.providers.env.param.allowlist.pattern", "CARGO_PKG_.*"),
+        ]);
+        properties
+            .extend(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        understand(properties)
+    }
+
+    fn errors(pairs: &[(&str, &str)]) -> String {
+        with(pairs).err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn references_are_resolved_before_anything_is_understood() {
+        let settings = with(&[("group.id", "${env:CARGO_PKG_NAME}-1")]).unwrap();
+        assert_eq!(settings.config.group_id, "towpath-server-1");
+        let text = errors(&[("group.id", "${env:HOME}")]);
+        assert!(text.contains("group.id: resolve group.id: ${env:HOME}: "), "{text}");
+    }
+
+    #[test]
+    fn errors_of_all_kinds_come_at_once_and_show_no_secret() {
+        let text = errors(&[
+            ("offset.flush.interval.ms", "soon"),
+            ("value.converter.schemas.enable", "maybe"),
+            ("config.providers", "env,vault"),
+            ("config.providers.vault.class", "com.example.Vault"),
+            ("security.protocol", "SASL_SSL"),
+            ("sasl.mechanism", "PLAIN"),
+            ("sasl.jaas.config", "PlainLoginModule required password=\"hunter2\";"),
+            ("consumer.auto.offset.reset", "newest"),
+        ]);
+        for key in [
+            "offset.flush.interval.ms",
+            "value.converter.schemas.enable",
+            "config.providers.vault.class",
+            "sasl.jaas.config",
+            "consumer.auto.offset.reset",
+        ] {
+            assert!(text.contains(&format!("\n  {key}: ")), "{key}: {text}");
+        }
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn a_converter_that_is_not_built_in_keeps_no_worker_from_starting() {
+        assert!(with(&[("key.converter", "io.confluent.connect.avro.AvroConverter")]).is_ok());
+    }
+}
