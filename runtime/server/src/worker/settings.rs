@@ -123,7 +123,12 @@ fn resolve(resolver: &Resolver, properties: &mut Properties, errors: &mut Vec<Fi
         }
         match resolver.resolve(&Plain::from([(key, value)])) {
             Ok(one) => resolved.set(key.clone(), one.get(key).unwrap_or_default()),
-            Err(error) => errors.push(FieldError::new(key.clone(), error.to_string())),
+            Err(error) => {
+                let text = error.to_string();
+                // The key stands in front of it anyway.
+                let problem = text.strip_prefix(&format!("resolve {key}: ")).unwrap_or(&text);
+                errors.push(FieldError::new(key.clone(), problem));
+            }
         }
     }
     properties.extend(resolved);
@@ -218,7 +223,7 @@ mod tests {
         let settings = with(&[("group.id", "${env:CARGO_PKG_NAME}-1")]).unwrap();
         assert_eq!(settings.config.group_id, "towpath-server-1");
         let text = errors(&[("group.id", "${env:HOME}")]);
-        assert!(text.contains("group.id: resolve group.id: ${env:HOME}: "), "{text}");
+        assert!(text.contains("group.id: ${env:HOME}: "), "{text}");
     }
 
     #[test]
