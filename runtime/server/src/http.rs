@@ -20,6 +20,7 @@ use crate::logging::Logging;
 /// Listeners that have their ports.
 pub(crate) struct Listeners {
     bound: Vec<(Bound, Scope)>,
+    addresses: Vec<String>,
     scheme: Scheme,
     host: String,
     port: u16,
@@ -62,13 +63,24 @@ pub(crate) async fn bind(config: &WorkerConfig) -> Result<Listeners> {
             bound.push((open(listener, tls).await?.0, Scope::AdminOnly));
         }
     }
+    let addresses = known.iter().map(address_of).collect();
     let (scheme, host, port) = config.advertised.address(&known, &machine_name());
     let options = ServeOptions {
         cors: config.cors.clone(),
         headers: config.response_headers.clone(),
         ..ServeOptions::default()
     };
-    Ok(Listeners { bound, scheme, host, port, options })
+    Ok(Listeners { bound, addresses, scheme, host, port, options })
+}
+
+/// Where a listener is reached from this machine.
+fn address_of(listener: &Listener) -> String {
+    let host = match listener.host.as_deref() {
+        None | Some("" | "0.0.0.0" | "::" | "[::]") => "localhost".to_owned(),
+        Some(host) if host.contains(':') && !host.starts_with('[') => format!("[{host}]"),
+        Some(host) => host.to_owned(),
+    };
+    format!("{}://{host}:{}", listener.scheme.name(), listener.port)
 }
 
 async fn open(listener: &Listener, tls: Option<&ListenerTls>) -> Result<(Bound, Listener)> {
@@ -131,6 +143,17 @@ impl Listeners {
     #[must_use]
     pub(crate) fn url(&self) -> String {
         format!("{}://{}:{}", self.scheme.name(), self.host, self.port)
+    }
+
+    /// Where the API is reached, for people.
+    #[must_use]
+    pub(crate) fn addresses(&self) -> String {
+        let here = self.addresses.join(" and ");
+        let advertised = self.url();
+        if self.addresses.contains(&advertised) {
+            return here;
+        }
+        format!("{here} (advertised to others as {advertised})")
     }
 
     /// Serves until `stop`.

@@ -95,7 +95,7 @@ pub(crate) async fn run<F: Future<Output = ()> + Send + 'static>(
         plane,
         topic_notes,
     );
-    tracing::info!("the worker is starting; its REST API is at {}", listeners.url());
+    tracing::info!("the worker is starting; its REST API is at {}", listeners.addresses());
     let company = tokio::spawn(company(herder.clone(), Arc::clone(&metrics), listeners.url()));
     let stop = CancellationToken::new();
     let parts = http::Parts { herder, engine, metrics, cluster: control, logging };
