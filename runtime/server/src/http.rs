@@ -77,10 +77,15 @@ pub(crate) async fn bind(config: &WorkerConfig) -> Result<Listeners> {
 fn address_of(listener: &Listener) -> String {
     let host = match listener.host.as_deref() {
         None | Some("" | "0.0.0.0" | "::" | "[::]") => "localhost".to_owned(),
-        Some(host) if host.contains(':') && !host.starts_with('[') => format!("[{host}]"),
-        Some(host) => host.to_owned(),
+        Some(host) => in_url(host),
     };
     format!("{}://{host}:{}", listener.scheme.name(), listener.port)
+}
+
+/// `host` as it stands in a URL: an IPv6 address between brackets.
+fn in_url(host: &str) -> String {
+    let bare = host.contains(':') && !host.starts_with('[');
+    if bare { format!("[{host}]") } else { host.to_owned() }
 }
 
 async fn open(listener: &Listener, tls: Option<&ListenerTls>) -> Result<(Bound, Listener)> {
@@ -136,13 +141,13 @@ impl Listeners {
     /// `host:port` that others reach this worker at: its name in statuses.
     #[must_use]
     pub(crate) fn advertised(&self) -> String {
-        format!("{}:{}", self.host, self.port)
+        format!("{}:{}", in_url(&self.host), self.port)
     }
 
     /// The API's address.
     #[must_use]
     pub(crate) fn url(&self) -> String {
-        format!("{}://{}:{}", self.scheme.name(), self.host, self.port)
+        format!("{}://{}:{}", self.scheme.name(), in_url(&self.host), self.port)
     }
 
     /// Where the API is reached, for people.
