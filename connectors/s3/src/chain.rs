@@ -14,10 +14,16 @@
 //! - reading may go on in the middle of an object (a rejected record inside of it was not yet in the
 //!   dead letter queue): such an object starts at most [`Group::span`] before.
 //!
+//! An instance that was replaced may live on for a while and go on storing and completing. So instances
+//! take turns: each begins by claiming the next [`Group::turn`], and stores states of its own turn, so
+//! that a late one can't hide what its successor stored, nor the other way round. Whoever begins reads
+//! the states of the last [`TURNS`] turns together. If two claim the same turn, the claim that is found
+//! after states were stored tells which of them must begin anew before it completes anything.
+//!
 //! Duty: these decisions, and the form in which groups and links are stored. Deliberately absent:
 //! S3, the state store, time.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -32,6 +38,8 @@ const VERSION: i64 = 1;
 const CHUNK_BYTES: usize = 200 * 1024;
 /// How many multipart objects of a partition are remembered.
 const LINKS: usize = 1024;
+/// States of so many turns are kept.
+pub const TURNS: i64 = 4;
 
 /// What we are about to complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +63,8 @@ pub struct Intent {
 pub struct Group {
     /// Who writes this partition, over all restarts.
     pub writer: Arc<str>,
+    /// How many instances have written this partition up to now, the one that stores this included.
+    pub turn: i64,
     /// Behind the last record of this and all earlier groups.
     pub end: i64,
     /// The most offsets that any group of this writer spans.
@@ -85,7 +95,9 @@ pub enum Verdict {
     Free,
     /// Our object under that name holds the records of this path up to here.
     Held(i64),
-    /// The name is taken by somebody else, or by an object of ours that we know too little of.
+    /// Our object under that name holds the records of this path, but it is not known up to where.
+    HeldSomehow,
+    /// The name is taken by somebody else.
     Taken,
 }
 
@@ -96,7 +108,7 @@ pub enum Outcome {
     Complete,
     /// It is not there: try again.
     Absent,
-    /// An earlier instance of ours has completed other bounds: begin anew from what is durable.
+    /// Another instance of ours has completed other bounds: begin anew from what is durable.
     Overtaken,
     /// The name is somebody else's: take the next.
     Taken,
@@ -114,7 +126,7 @@ pub fn judge_name(found: Option<&Mark>, exists: bool, front: &Front<'_>, links: 
     }
     match mark.end.or_else(|| links.end_of(&mark.nonce)) {
         Some(end) => Verdict::Held(end),
-        None => Verdict::Taken,
+        None => Verdict::HeldSomehow,
     }
 }
 
@@ -151,7 +163,7 @@ pub fn judge_outcome(
         Some(mark) if mark.nonce == intent.nonce => Outcome::Complete,
         _ => match judge_name(found, exists, front, links) {
             Verdict::Held(end) if end == intent.end => Outcome::Complete,
-            Verdict::Held(_) => Outcome::Overtaken,
+            Verdict::Held(_) | Verdict::HeldSomehow => Outcome::Overtaken,
             Verdict::Free | Verdict::Taken => Outcome::Taken,
         },
     }
@@ -166,14 +178,15 @@ pub struct Held {
 #[derive(Debug)]
 struct HeldRange {
     offsets: Range<i64>,
-    /// If the record at the start comes by, it must have this checksum: a topic that was deleted and
-    /// created anew has other records at the same offsets.
+    /// The record at the start must come by with this checksum before any other of the range does: a
+    /// topic that was deleted and created anew has other records at the same offsets.
     first: Option<u32>,
 }
 
 impl Held {
     /// The records of `path` from `start` up to `end` are in the bucket; with `first`, on condition
-    /// that the record at `start` has this checksum.
+    /// that the record at `start` comes by with this checksum. Leave it out where reading goes on
+    /// behind `start`.
     pub fn add(&mut self, path: &Arc<str>, start: i64, end: i64, first: Option<u32>) {
         let range = HeldRange { offsets: start..end, first };
         self.paths.entry(Arc::clone(path)).or_default().push(range);
@@ -182,24 +195,81 @@ impl Held {
     /// Whether the record of `path` at `offset` is in the bucket.
     pub fn holds(&mut self, path: &str, offset: i64, checksum: impl Fn() -> u32) -> bool {
         let Some(ranges) = self.paths.get_mut(path) else { return false };
-        ranges.retain(|range| {
-            let other = |first| offset == range.offsets.start && checksum() != first;
-            !range.first.is_some_and(other)
+        ranges.retain_mut(|range| match range.first {
+            Some(first) if range.offsets.contains(&offset) => {
+                let proven = offset == range.offsets.start && checksum() == first;
+                range.first = None;
+                proven
+            }
+            _ => true,
         });
         ranges.iter().any(|range| range.offsets.contains(&offset))
     }
 }
 
 impl Group {
+    /// What the next instance stores before all else, after what earlier ones have stored; `new` is
+    /// who writes if there were none.
+    #[must_use]
+    pub fn next_turn(before: Option<&Self>, new: Arc<str>) -> Self {
+        let intents = Vec::new();
+        match before {
+            Some(Self { writer, turn, end, span, .. }) => {
+                let writer = Arc::clone(writer);
+                Self { writer, turn: turn + 1, end: *end, span: *span, intents }
+            }
+            None => Self { writer: new, turn: 1, end: 0, span: 0, intents },
+        }
+    }
+
+    /// What the groups of several turns say together.
+    #[must_use]
+    pub fn merged(groups: impl IntoIterator<Item = Self>) -> Option<Self> {
+        groups.into_iter().reduce(|mut all, group| {
+            if group.turn > all.turn {
+                (all.turn, all.writer) = (group.turn, group.writer);
+            }
+            all.end = all.end.max(group.end);
+            all.span = all.span.max(group.span);
+            all.intents.extend(group.intents);
+            all
+        })
+    }
+
+    /// The state that claims the turn for the instance called `id`.
+    #[must_use]
+    pub fn to_claim(&self, of: &TopicPartition, id: &str) -> (OffsetMap, OffsetMap) {
+        (Self::claim_key(of, self.turn), self.head(id, 0))
+    }
+
+    /// The key under which the claim of `turn` is stored.
+    #[must_use]
+    pub fn claim_key(of: &TopicPartition, turn: i64) -> OffsetMap {
+        state_key(of, &format!("turn.{}", turn.rem_euclid(TURNS)))
+    }
+
+    fn head(&self, id: &str, chunks: usize) -> OffsetMap {
+        let head: [(&str, serde_json::Value); 7] = [
+            ("v", VERSION.into()),
+            ("writer", (*self.writer).into()),
+            ("turn", self.turn.into()),
+            ("end", self.end.into()),
+            ("span", self.span.into()),
+            ("id", id.into()),
+            ("chunks", chunks.into()),
+        ];
+        OffsetMap::of(head)
+    }
+
     /// The states to store, in this order; the last one makes the others count.
     #[must_use]
     pub fn to_states(&self, of: &TopicPartition) -> Vec<(OffsetMap, OffsetMap)> {
         let id = self.intents.first().map_or("", |intent| &intent.nonce);
-        let mut chunks = vec![String::new()];
+        let mut chunks: Vec<String> = Vec::new();
         for intent in &self.intents {
             let line = serde_json::to_string(intent).unwrap_or_default();
             match chunks.last_mut() {
-                Some(chunk) if chunk.is_empty() || chunk.len() + line.len() < CHUNK_BYTES => {
+                Some(chunk) if chunk.len() + line.len() < CHUNK_BYTES => {
                     chunk.push_str(&line);
                     chunk.push('\n');
                 }
@@ -215,22 +285,14 @@ impl Group {
                 (state_key(of, &format!("intents.{at}")), OffsetMap::of(value))
             })
             .collect();
-        let head: [(&str, serde_json::Value); 6] = [
-            ("v", VERSION.into()),
-            ("writer", (*self.writer).into()),
-            ("end", self.end.into()),
-            ("span", self.span.into()),
-            ("id", id.into()),
-            ("chunks", count.into()),
-        ];
-        states.push((state_key(of, "group"), OffsetMap::of(head)));
+        states.push((Self::head_key(of, self.turn), self.head(id, count)));
         states
     }
 
-    /// The key under which the group's head is stored.
+    /// The key under which the head of a group of `turn` is stored.
     #[must_use]
-    pub fn head_key(of: &TopicPartition) -> OffsetMap {
-        state_key(of, "group")
+    pub fn head_key(of: &TopicPartition, turn: i64) -> OffsetMap {
+        state_key(of, &format!("group.{}", turn.rem_euclid(TURNS)))
     }
 
     /// Reads the head; gives the group without intents, and the keys of the chunks to read.
@@ -241,11 +303,12 @@ impl Group {
         check_version(head, "group")?;
         let damaged = || Error::internal("the stored state of the S3 sink is damaged");
         let writer = head.get_str("writer").ok_or_else(damaged)?;
+        let turn = head.get_i64("turn").ok_or_else(damaged)?;
         let end = head.get_i64("end").ok_or_else(damaged)?;
         let span = head.get_i64("span").ok_or_else(damaged)?;
         let chunks = head.get_i64("chunks").ok_or_else(damaged)?;
         let keys = (0..chunks).map(|at| state_key(of, &format!("intents.{at}"))).collect();
-        Ok((Self { writer: writer.into(), end, span, intents: Vec::new() }, keys))
+        Ok((Self { writer: writer.into(), turn, end, span, intents: Vec::new() }, keys))
     }
 
     /// Adds the intents of a chunk. A chunk of another group is left out: that group was not stored
@@ -262,6 +325,8 @@ impl Group {
 /// Ends of the latest multipart objects of a partition, by nonce.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Links {
+    /// Of the instance that stored them.
+    turn: i64,
     ends: VecDeque<(Arc<str>, i64)>,
 }
 
@@ -274,22 +339,40 @@ impl Links {
         self.ends.push_back((Arc::clone(nonce), end));
     }
 
+    /// What the links of several turns say together; the oldest go when there are too many.
+    #[must_use]
+    pub fn merged(mut stored: Vec<Self>) -> Self {
+        stored.sort_by_key(|links| links.turn);
+        stored.iter().fold(Self::default(), |mut all, links| {
+            all.merge(links);
+            all
+        })
+    }
+
+    /// Adds what `later` has and this has not.
+    pub fn merge(&mut self, later: &Self) {
+        let known: HashSet<Arc<str>> = self.ends.iter().map(|(n, _)| Arc::clone(n)).collect();
+        for (nonce, end) in later.ends.iter().filter(|(nonce, _)| !known.contains(nonce)) {
+            self.add(nonce, *end);
+        }
+    }
+
     fn end_of(&self, nonce: &str) -> Option<i64> {
         self.ends.iter().rev().find(|(n, _)| **n == *nonce).map(|(_, end)| *end)
     }
 
-    /// The key under which they are stored.
+    /// The key under which those of `turn` are stored.
     #[must_use]
-    pub fn key(of: &TopicPartition) -> OffsetMap {
-        state_key(of, "links")
+    pub fn key(of: &TopicPartition, turn: i64) -> OffsetMap {
+        state_key(of, &format!("links.{}", turn.rem_euclid(TURNS)))
     }
 
-    /// The state to store.
+    /// The state to store in `turn`.
     #[must_use]
-    pub fn to_state(&self) -> OffsetMap {
+    pub fn to_state(&self, turn: i64) -> OffsetMap {
         let ends: Vec<String> = self.ends.iter().map(|(n, end)| format!("{n}={end}")).collect();
-        let entries: [(&str, serde_json::Value); 2] =
-            [("v", VERSION.into()), ("ends", ends.join(" ").into())];
+        let entries: [(&str, serde_json::Value); 3] =
+            [("v", VERSION.into()), ("turn", turn.into()), ("ends", ends.join(" ").into())];
         OffsetMap::of(entries)
     }
 
@@ -303,7 +386,7 @@ impl Links {
             let (nonce, end) = entry.split_once('=')?;
             Some((Arc::from(nonce), end.parse().ok()?))
         });
-        Ok(Self { ends: ends.collect() })
+        Ok(Self { turn: state.get_i64("turn").unwrap_or_default(), ends: ends.collect() })
     }
 }
 

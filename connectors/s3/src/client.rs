@@ -20,7 +20,7 @@ use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
     Credentials as SdkCredentials, RequestChecksumCalculation, ResponseChecksumValidation,
-    SharedCredentialsProvider,
+    SharedCredentialsProvider, SharedHttpClient,
 };
 use aws_sdk_s3::types::{
     ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, ObjectCannedAcl,
@@ -58,6 +58,8 @@ pub struct Connection {
     pub backoff: Duration,
     /// The longest of these pauses.
     pub max_backoff: Duration,
+    /// What carries requests; `None` is the SDK's own client.
+    pub http: Option<SharedHttpClient>,
 }
 
 /// Who we are.
@@ -183,6 +185,9 @@ impl Client {
             let secret = secret.expose();
             let keys = SdkCredentials::new(id, secret, None, None, "connector configuration");
             loader = loader.credentials_provider(SharedCredentialsProvider::new(keys));
+        }
+        if let Some(http) = &connection.http {
+            loader = loader.http_client(http.clone());
         }
         let shared = Box::pin(loader.load()).await;
         let role = match &connection.role {

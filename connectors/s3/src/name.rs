@@ -7,6 +7,7 @@
 //! A name that is taken by somebody else is stepped over: the offset gets a suffix (`…+0000000042+1`).
 
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::sync::Arc;
 
 use chrono::{DateTime, Datelike as _, Timelike as _};
@@ -17,6 +18,8 @@ use crate::joda::Zone;
 pub const OFFSET: char = '\u{0}';
 /// Stands for the offset with 20 digits.
 pub const PADDED_OFFSET: char = '\u{1}';
+/// The least digits of [`PADDED_OFFSET`].
+const PADDED_WIDTH: usize = 20;
 /// The longest key that S3 takes, in bytes.
 pub const MAX_KEY_BYTES: usize = 1024;
 
@@ -37,7 +40,7 @@ impl OffsetStyle {
         for c in path.chars() {
             let width = match c {
                 OFFSET => self.width,
-                PADDED_OFFSET => 20,
+                PADDED_OFFSET => PADDED_WIDTH,
                 c => {
                     key.push(c);
                     continue;
@@ -52,11 +55,28 @@ impl OffsetStyle {
         key
     }
 
-    /// What the key of every object of `path` that starts at `start` begins with.
+    /// Where to look for keys of objects of `path` that start in `from..before`: offsets with as many
+    /// digits lie together in the order of keys.
     #[must_use]
-    pub fn key_up_to_offset(&self, path: &str, start: i64) -> String {
-        let end = path.find([OFFSET, PADDED_OFFSET]).map_or(path.len(), |at| at + 1);
-        self.key(&path[..end], start, 0)
+    pub fn stretches(&self, path: &str, from: i64, before: i64) -> Vec<Stretch> {
+        let at = path.find([OFFSET, PADDED_OFFSET]).unwrap_or(path.len());
+        let padded = path[at..].starts_with(PADDED_OFFSET);
+        let width = if padded { PADDED_WIDTH } else { self.width };
+        let (mut stretches, mut from) = (Vec::new(), from.max(0));
+        while from < before {
+            let digits = format!("{from:0width$}");
+            let longer = u32::try_from(digits.len()).ok().and_then(|n| 10_i64.checked_pow(n));
+            let end = before.min(longer.unwrap_or(i64::MAX));
+            stretches.push(Stretch {
+                prefix: path[..at].to_owned(),
+                // All names of the least offset come behind what is left when its last digit goes.
+                after: format!("{}{}", &path[..at], &digits[..digits.len() - 1]),
+                last: format!("{:0width$}", end - 1),
+                offsets: from..end,
+            });
+            from = end;
+        }
+        stretches
     }
 
     /// Whether `key` is one that [`OffsetStyle::key`] gives for some path that `path` could be: the
@@ -65,6 +85,36 @@ impl OffsetStyle {
     pub fn could_be(key: &str, before: &str, after: &str) -> bool {
         let offset = key.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
         offset.is_some_and(|offset| offset.starts_with(|c: char| c.is_ascii_digit()))
+    }
+}
+
+/// Keys that lie together in the order of keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stretch {
+    /// What all of them begin with.
+    pub prefix: String,
+    /// They come behind this.
+    pub after: String,
+    last: String,
+    offsets: Range<i64>,
+}
+
+impl Stretch {
+    /// Whether `key` is that of an object which starts in this stretch.
+    #[must_use]
+    pub fn contains(&self, key: &str) -> bool {
+        let digits = key.strip_prefix(&self.prefix).map(|rest| {
+            let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+            rest[..end].parse()
+        });
+        matches!(digits, Some(Ok(start)) if self.offsets.contains(&start))
+    }
+
+    /// Whether `key` comes behind all of them.
+    #[must_use]
+    pub fn is_behind(&self, key: &str) -> bool {
+        let rest = key.as_bytes().get(self.prefix.len()..).unwrap_or_default();
+        rest[..rest.len().min(self.last.len())] > *self.last.as_bytes()
     }
 }
 
@@ -401,6 +451,45 @@ mod tests {
             "t+1+0000000007.json.gz",
         ] {
             assert!(!directories.owns(other, "t", 1), "{other}");
+        }
+    }
+
+    /// Keys of offsets in a range are found by their place among all keys, however they are padded.
+    #[test]
+    fn stretches_cover_the_keys_of_their_offsets() {
+        let template = |text: &str| {
+            let of = Variables { topic: "t", partition: 0, key: "", time: 0, zone: &Zone::UTC };
+            Template::new(text).unwrap().path(&of).unwrap()
+        };
+        let paths = [
+            (directories().path("t", 0, "d"), 10),
+            (directories().path("t", 0, "d"), 0),
+            (directories().path("t", 0, "d"), 3),
+            (template("a/{{start_offset}}_x.gz"), 0),
+            (template("a/{{start_offset:padding=true}}.gz"), 0),
+        ];
+        for (path, width) in paths {
+            let style = style(width);
+            let starts = (0..1200).chain([9_999, 10_000, 99_999, 1_000_000]);
+            let mut keys: Vec<(String, i64)> = starts
+                .flat_map(|start| (0..2).map(move |step| (start, step)))
+                .map(|(start, step)| (style.key(&path, start, step), start))
+                .collect();
+            keys.sort();
+            for (from, before) in [(0, 1), (5, 5), (8, 12), (95, 105), (100, 180), (7, 1100)] {
+                let mut found: Vec<i64> = Vec::new();
+                for stretch in style.stretches(&path, from, before) {
+                    let listed = keys.iter().filter(|(key, _)| {
+                        key.starts_with(&stretch.prefix) && *key > stretch.after
+                    });
+                    let near = listed.take_while(|(key, _)| !stretch.is_behind(key));
+                    let of = near.filter(|(key, _)| stretch.contains(key));
+                    found.extend(of.map(|(_, start)| start));
+                }
+                found.sort_unstable();
+                let want: Vec<i64> = (from..before).flat_map(|start| [start, start]).collect();
+                assert_eq!(found, want, "{path:?} {width} {from}..{before}");
+            }
         }
     }
 

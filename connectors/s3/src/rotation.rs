@@ -42,16 +42,20 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The next such time after `now`; midnight is always one.
+    /// The next such time after `now`; midnight is always one, however long the day is.
     #[must_use]
     pub fn next(&self, now: i64) -> i64 {
-        let midnight = self
-            .zone
-            .offset_millis_at(now)
-            .and_then(|offset| self.zone.local_to_utc((now + offset).div_euclid(DAY_MS) * DAY_MS))
-            .unwrap_or(now);
-        let next = ((now - midnight).div_euclid(self.interval_ms) + 1) * self.interval_ms;
-        midnight + next.min(DAY_MS).max(now - midnight + 1)
+        let (midnight, tomorrow) = self.day_of(now).unwrap_or((now, now.saturating_add(DAY_MS)));
+        let periods = (now - midnight).div_euclid(self.interval_ms) + 1;
+        let next = midnight.saturating_add(periods.saturating_mul(self.interval_ms));
+        next.min(tomorrow).max(now.saturating_add(1))
+    }
+
+    /// Midnight before and after `now`.
+    fn day_of(&self, now: i64) -> Option<(i64, i64)> {
+        let local = now.checked_add(self.zone.offset_millis_at(now)?)?;
+        let midnight = local.div_euclid(DAY_MS) * DAY_MS;
+        Some((self.zone.local_to_utc(midnight)?, self.zone.local_to_utc(midnight + DAY_MS)?))
     }
 }
 
@@ -284,6 +288,36 @@ mod tests {
         assert_eq!(next(60, 0, kolkata), 30 * MINUTE);
         // The last period of a day ends at midnight however short it is.
         assert_eq!(next(7 * 60, 22 * 60, Zone::UTC), 24 * 60 * MINUTE);
+        // Longer than a day is a day.
+        assert_eq!(next(48 * 60, 22 * 60, Zone::UTC), 24 * 60 * MINUTE);
+        assert_eq!(next(i64::MAX / MINUTE, 1, Zone::UTC), 24 * 60 * MINUTE);
+    }
+
+    /// Days on which clocks are changed have 23 or 25 hours; the original counts them from midnight to
+    /// midnight.
+    #[test]
+    fn schedules_know_how_long_a_day_is() {
+        const HOUR: i64 = 60 * MINUTE;
+        let new_york = Zone::for_id("America/New_York").unwrap();
+        let next =
+            |hours: i64, now: i64| Schedule { interval_ms: hours * HOUR, zone: new_york }.next(now);
+        // 2024-11-03T00:00-04:00, and 25 hours later.
+        let (long, after) = (1_730_606_400_000, 1_730_696_400_000);
+        assert_eq!(next(1, after - HOUR / 2), after);
+        assert_eq!(next(1, after - 1), after);
+        assert_eq!(next(7, long + 22 * HOUR), after);
+        assert_eq!(next(24, long + HOUR), long + 24 * HOUR);
+        assert_eq!(next(1, after), after + HOUR);
+        // 2024-03-10T00:00-05:00, and 23 hours later.
+        let (short, after) = (1_710_046_800_000, 1_710_129_600_000);
+        assert_eq!(next(7, short + 22 * HOUR), after);
+        assert_eq!(next(24, short), after);
+        // In Beirut, 2024-03-31 began at one o'clock.
+        let beirut = Zone::for_id("Asia/Beirut").unwrap();
+        let schedule = Schedule { interval_ms: 6 * HOUR, zone: beirut };
+        let one = 1_711_836_000_000;
+        assert_eq!(schedule.next(one - 1), one);
+        assert_eq!(schedule.next(one), one + 6 * HOUR);
     }
 
     proptest! {

@@ -17,6 +17,7 @@ use towpath_sdk::context::{LaneContext, SinkTaskContext, TaskContext};
 use towpath_sdk::error::{Error, ErrorKind, Result};
 use towpath_sdk::guarantee::{Delivery, Guarantee};
 use towpath_sdk::sink::SinkTask;
+use uuid::Uuid;
 
 pub use lane::Lane;
 
@@ -47,13 +48,11 @@ impl Task {
     /// A task that does what `plan` says.
     pub async fn new(plan: Plan, cx: SinkTaskContext) -> Self {
         let directory = plan.bounds.spool_dir.clone();
-        let swept = tokio::task::spawn_blocking({
+        let mut jobs = JoinSet::new();
+        jobs.spawn_blocking({
             let directory = directory.clone();
             move || sweep(&directory)
         });
-        if let Err(error) = swept.await {
-            tracing::warn!(%error, "failed to look for abandoned spools");
-        }
         let shared = Arc::new(Shared {
             client: Client::new(&plan.connection, plan.objects.clone()).await,
             pool: Pool::new(plan.bounds.memory),
@@ -61,7 +60,6 @@ impl Task {
             conditional: OnceCell::new(),
             plan,
         });
-        let mut jobs = JoinSet::new();
         jobs.spawn({
             let shared = Arc::clone(&shared);
             async move {
@@ -99,8 +97,13 @@ impl Shared {
                 return Ok(false);
             }
             let key = self.probe_key(cx);
-            let honoured = cx.retry("probe the store", || probe(&self.client, &key)).await?;
-            if honoured {
+            if cx.retry("probe the store", || probe(&self.client, &key)).await? {
+                return Ok(true);
+            }
+            // An earlier instance that probes at the same time would look like such a store, but not
+            // where nobody else writes.
+            let alone = format!("{key}-{}", Uuid::new_v4().simple());
+            if cx.retry("probe the store", || probe(&self.client, &alone)).await? {
                 return Ok(true);
             }
             let because = format!("the store does not honour If-None-Match: {UNCONDITIONAL}");
@@ -150,9 +153,12 @@ pub(crate) async fn check_write(client: &Client, plan: &Plan, name: &str) -> Res
 /// Whether a second object of one name is refused, written in one request and as a multipart upload.
 async fn probe(client: &Client, key: &str) -> Result<bool> {
     let payload = payload(b"probe")?;
-    // An object that a killed probe has left serves as well.
-    if client.put(key, &payload, None, true).await? == Written::Refused(Refusal::NotImplemented) {
-        return Ok(false);
+    abort_stale(client, key, |upload| upload == key).await?;
+    match client.put(key, &payload, None, true).await? {
+        // An object that a killed probe has left serves as well.
+        Written::Done | Written::Refused(Refusal::Exists) => {}
+        Written::Refused(Refusal::NotImplemented) => return Ok(false),
+        Written::Refused(_) => return Err(disturbed()),
     }
     let refused = |written| matches!(written, Written::Refused(Refusal::Exists | Refusal::Race));
     let put = refused(client.put(key, &payload, None, true).await?);
@@ -171,14 +177,46 @@ async fn probe_upload(client: &Client, key: &str, payload: &Payload) -> Result<W
     let mark =
         Mark { writer: "probe".into(), nonce: "probe".into(), start: 0, end: None, first: 0 };
     let upload = client.begin(key, &mark).await?;
-    let Some(part) = client.send_part(&upload, 1, payload).await? else {
-        return Err(Error::new(ErrorKind::Unavailable, "the probe's upload was aborted meanwhile"));
-    };
-    let written = client.complete(&upload, &[part], true).await?;
-    if written != Written::Done {
-        client.abort(&upload).await?;
+    let Some(part) = client.send_part(&upload, 1, payload).await? else { return Err(disturbed()) };
+    match client.complete(&upload, &[part], true).await? {
+        Written::Done => Ok(Written::Done),
+        Written::Refused(Refusal::UploadGone) => Err(disturbed()),
+        refused => {
+            client.abort(&upload).await?;
+            Ok(refused)
+        }
     }
-    Ok(written)
+}
+
+fn disturbed() -> Error {
+    let text = "another instance of this task is probing at the same time";
+    Error::new(ErrorKind::Unavailable, text)
+}
+
+/// Aborts uploads under `prefix` that were begun and neither completed nor aborted, if they are `ours`.
+///
+/// # Errors
+/// If the store does not tell which there are, for a reason that may pass.
+async fn abort_stale(client: &Client, prefix: &str, ours: impl Fn(&str) -> bool) -> Result<()> {
+    let found = match client.uploads(prefix).await {
+        // Not being allowed to tidy up is no reason to stand still.
+        Err(error) if matches!(error.kind(), ErrorKind::Forbidden | ErrorKind::Unsupported) => {
+            tracing::warn!(error = error.chain(), "abandoned uploads are not looked for");
+            return Ok(());
+        }
+        found => found?,
+    };
+    for upload in found.into_iter().filter(|upload| ours(&upload.key)) {
+        match client.abort(&upload).await {
+            Ok(()) => tracing::info!(key = upload.key, "aborted an abandoned upload"),
+            Err(error) => tracing::warn!(
+                key = upload.key,
+                error = error.chain(),
+                "failed to abort an abandoned upload"
+            ),
+        }
+    }
+    Ok(())
 }
 
 fn payload(bytes: &[u8]) -> Result<Payload> {

@@ -390,6 +390,7 @@ impl Config {
             retries: self.retries,
             backoff: self.backoff,
             max_backoff: self.max_backoff,
+            http: None,
         }
     }
 }

@@ -16,7 +16,7 @@ use towpath_sdk::sink::Progress;
 
 use super::Shared;
 use super::file::{Sent, Uploading, start_over};
-use super::look::{Bucket, Name};
+use super::look::{Bucket, Name, store};
 use crate::buffer::Payload;
 use crate::chain::{Front, Group, Intent, Links, Mark, Outcome, judge_outcome};
 use crate::client::Written;
@@ -156,8 +156,9 @@ impl Committer {
         let conditional = self.shared.conditional(&self.cx.task).await?;
         while !left.is_empty() {
             let intents = left.iter().map(|ready| ready.intent.clone()).collect();
-            let writer = Arc::clone(&self.bucket.writer);
-            self.store_group(&Group { writer, end: upto, span, intents }).await?;
+            let (writer, turn) = (Arc::clone(&self.bucket.writer), self.bucket.turn);
+            self.store_group(&Group { writer, turn, end: upto, span, intents }).await?;
+            self.bucket.check_turn(&self.cx).await?;
             let done: Vec<Option<Ready>> = stream::iter(left)
                 .map(|ready| self.complete(ready, conditional))
                 .buffer_unordered(PARALLEL)
@@ -171,17 +172,13 @@ impl Committer {
     async fn store_group(&self, group: &Group) -> Result<()> {
         let mut states = group.to_states(&self.cx.partition);
         let head = states.pop();
-        let store = |(key, value): (_, _)| async move {
-            let store = || self.cx.task.store_state(Clone::clone(&key), Some(Clone::clone(&value)));
-            self.cx.retry("store what is to be completed", store).await
-        };
         // The head makes the others count: it comes last.
-        stream::iter(states.into_iter().map(store))
+        stream::iter(states.into_iter().map(|state| store(&self.cx, state)))
             .buffer_unordered(PARALLEL)
             .try_collect::<()>()
             .await?;
         match head {
-            Some(head) => store(head).await,
+            Some(head) => store(&self.cx, head).await,
             None => Ok(()),
         }
     }
@@ -196,11 +193,9 @@ impl Committer {
             if *links == before {
                 return Ok(());
             }
-            links.to_state()
+            links.to_state(self.bucket.turn)
         };
-        let key = Links::key(&self.cx.partition);
-        let store = || self.cx.task.store_state(key.clone(), Some(state.clone()));
-        self.cx.retry("store what is to be completed", store).await
+        store(&self.cx, (Links::key(&self.cx.partition, self.bucket.turn), state)).await
     }
 
     /// Completes one object. Gives it back with another name if its own is taken.
@@ -230,7 +225,11 @@ impl Committer {
                     Err(_) => Err(overtaken(&key)),
                 }
             }
-            Outcome::Taken | Outcome::Overtaken | Outcome::Absent => Err(overtaken(&key)),
+            Outcome::Taken | Outcome::Overtaken => Err(overtaken(&key)),
+            Outcome::Absent => Err(start_over(&format!(
+                "the upload of '{key}' can't be completed any more: it is gone, or another request for \
+                 the same name came in between"
+            ))),
         }
     }
 
@@ -259,6 +258,10 @@ impl Committer {
         };
         match (self.judge(ready, key).await?, refused) {
             (Outcome::Absent, Refusal::UploadGone) => Ok(Outcome::Absent),
+            // S3 wants an upload that met another request begun anew.
+            (Outcome::Absent, Refusal::Race) if matches!(ready.body, ReadyBody::Parts(_)) => {
+                Ok(Outcome::Absent)
+            }
             (Outcome::Absent, Refusal::NotImplemented) => Err(Error::new(
                 ErrorKind::Unsupported,
                 "complete an object: the store does not know If-None-Match (set \

@@ -179,6 +179,7 @@ async fn upload(
     let (mut number, mut open) = (0, true);
     while open || !sending.is_empty() {
         tokio::select! {
+            biased;
             payload = queue.recv(), if open && sending.len() < PARALLEL_PARTS => match payload {
                 Some(payload) => {
                     number += 1;

@@ -16,20 +16,20 @@ use towpath_sdk::context::LaneContext;
 use towpath_sdk::error::{Error, ErrorKind, Result};
 use towpath_sdk::record::SinkRecord;
 use towpath_sdk::sink::{SinkBatch, SinkLane};
-use uuid::Uuid;
 
 use super::Shared;
 use super::commit::{self, Body, ClosedFile, ClosedGroup, Marks};
 use super::file::{Job, MAX_PARTS, OpenFile, Uploading};
-use super::look::{Bucket, Name, Recovery};
+use super::look::{Bucket, Name, Recovery, nonce};
 use crate::buffer::{Buffer, Codec};
-use crate::chain::{Group, Intent, Links};
+use crate::chain::Intent;
 use crate::config::Nulls;
 use crate::partitioner::{By, Encoder, Place};
 use crate::rotation::{Arrival, Rotation};
 use crate::spool::SpoolError;
 
-/// How often a lane looks whether completing has failed, while nothing else calls it.
+/// How often a lane looks whether completing has failed, and whether others need its memory, while
+/// nothing else calls it.
 const WATCH: Duration = Duration::from_secs(1);
 
 /// Writes the records of one partition.
@@ -42,6 +42,8 @@ pub struct Lane {
     files: Vec<OpenFile>,
     by_path: HashMap<Arc<str>, usize>,
     position: i64,
+    /// When the engine called last.
+    called: Timestamp,
     started: Option<Started>,
 }
 
@@ -87,6 +89,7 @@ impl Lane {
             files: Vec::new(),
             by_path: HashMap::new(),
             position: 0,
+            called: cx.task.clock().now(),
             started: None,
             shared,
             cx,
@@ -99,14 +102,8 @@ impl Lane {
         }
         self.shared.conditional(&self.cx.task).await?;
         abort_stale(&self.shared, &self.cx).await?;
-        let group = load_group(&self.cx).await?;
-        let links = load(&self.cx, Links::key(&self.cx.partition)).await?;
-        let links = links.as_ref().map(Links::from_state).transpose()?.unwrap_or_default();
-        let writer = match &group {
-            Some(group) => Arc::clone(&group.writer),
-            None => nonce(),
-        };
-        let bucket = Arc::new(Bucket::new(writer, links));
+        let (bucket, before) = Bucket::open(&self.cx).await?;
+        let bucket = Arc::new(bucket);
         let (groups, queue) = mpsc::channel(1);
         let committer = Job::spawn(commit::run(
             Arc::clone(&self.shared),
@@ -118,9 +115,9 @@ impl Lane {
         self.started = Some(Started {
             codec: Codec::new(self.shared.plan.compression)?,
             bucket,
-            span: group.as_ref().map_or(0, |group| group.span),
-            upto: group.as_ref().map_or(0, |group| group.end),
-            recovery: group.map(Recovery::new),
+            span: before.span,
+            upto: before.end,
+            recovery: Some(Recovery::new(before)),
             groups,
             committer,
             free: None,
@@ -367,18 +364,10 @@ impl Lane {
         if !self.shared.pool.is_over() {
             return Ok(());
         }
-        let mut order: Vec<usize> = (0..self.files.len()).collect();
-        order.sort_by_key(|at| std::cmp::Reverse(self.files[*at].buffer.in_memory()));
-        for at in order {
-            if self.shared.pool.excess() == 0 || self.files[at].buffer.in_memory() == 0 {
-                break;
-            }
-            if !self.spill(at).await? {
-                self.cx.task.count("early_cuts", 1);
-                let durable = self.position;
-                Box::pin(self.cut(durable)).await?;
-                break;
-            }
+        if !self.spill_excess().await? {
+            self.cx.task.count("early_cuts", 1);
+            let durable = self.position;
+            Box::pin(self.cut(durable)).await?;
         }
         // What others hold in open files may stay for long: wait only for what is being sent.
         let sending = self.files.iter().any(|file| file.upload.is_some());
@@ -388,9 +377,26 @@ impl Lane {
         Ok(())
     }
 
+    /// Moves this lane's largest files to the spool until the task has room again; false if the spool
+    /// can't take them.
+    async fn spill_excess(&mut self) -> Result<bool> {
+        let mut order: Vec<usize> = (0..self.files.len()).collect();
+        order.sort_by_cached_key(|at| std::cmp::Reverse(self.files[*at].buffer.in_memory()));
+        for at in order {
+            if self.shared.pool.excess() == 0 || self.files[at].buffer.in_memory() == 0 {
+                break;
+            }
+            if !self.spill(at).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     async fn wait_for_room(&mut self) -> Result<()> {
         loop {
             tokio::select! {
+                biased;
                 () = self.shared.pool.room() => return Ok(()),
                 () = tokio::time::sleep(WATCH) => {
                     self.check_committer().await?;
@@ -446,11 +452,13 @@ impl SinkLane for Lane {
         }
         self.position = batch.end;
         self.settle();
+        self.called = self.cx.task.clock().now();
         Ok(())
     }
 
     fn wake_at(&self) -> Option<Timestamp> {
-        let watch = (self.marks.under_way() > 0).then(|| self.cx.task.clock().now() + WATCH);
+        let watched = self.marks.under_way() > 0 || !self.files.is_empty();
+        let watch = watched.then(|| self.called + WATCH);
         let rotation = self.rotation.wake_at().map(Timestamp);
         [watch, rotation].into_iter().flatten().min()
     }
@@ -461,6 +469,11 @@ impl SinkLane for Lane {
             Box::pin(self.cut(self.position)).await?;
             self.settle();
         }
+        // A lane without records holds nothing that others need. What the spool can't take stays.
+        if self.shared.pool.excess() > 0 {
+            Box::pin(self.spill_excess()).await?;
+        }
+        self.called = self.cx.task.clock().now();
         Ok(())
     }
 
@@ -490,10 +503,6 @@ impl SinkLane for Lane {
     }
 }
 
-fn nonce() -> Arc<str> {
-    Uuid::new_v4().simple().to_string().into()
-}
-
 /// Tells a record from one of another topic that had the same name.
 pub(super) fn checksum(record: &SinkRecord) -> u32 {
     let origin = record.origin();
@@ -505,56 +514,18 @@ pub(super) fn checksum(record: &SinkRecord) -> u32 {
     u32::try_from(digest.finalize()).unwrap_or_default()
 }
 
-async fn load(
-    cx: &LaneContext,
-    key: towpath_sdk::offset::OffsetMap,
-) -> Result<Option<towpath_sdk::offset::OffsetMap>> {
-    cx.retry("load what was to be completed", || cx.task.load_state(key.clone())).await
-}
-
-async fn load_group(cx: &LaneContext) -> Result<Option<Group>> {
-    let Some(head) = load(cx, Group::head_key(&cx.partition)).await? else { return Ok(None) };
-    let (mut group, chunks) = Group::from_head(&cx.partition, &head)?;
-    for key in chunks {
-        if let Some(chunk) = load(cx, key).await? {
-            group.add_chunk(&head, &chunk);
-        }
-    }
-    Ok(Some(group))
-}
-
 /// Aborts uploads of this partition's objects that an earlier instance has left.
 async fn abort_stale(shared: &Shared, cx: &LaneContext) -> Result<()> {
     let (topic, partition) = (&*cx.partition.topic, cx.partition.partition);
-    let prefix = match &shared.plan.partitioner.by {
+    let by = &shared.plan.partitioner.by;
+    let prefix = match by {
         By::Directory { layout, .. } => layout.topic_prefix(topic),
         By::Template { template, .. } => template.prefix(topic, partition),
     };
-    let found = cx.retry("look for abandoned uploads", async || {
-        match shared.client.uploads(&prefix).await {
-            // Not being allowed to tidy up is no reason to stand still.
-            Err(error) if matches!(error.kind(), ErrorKind::Forbidden | ErrorKind::Unsupported) => {
-                tracing::warn!(error = error.chain(), "abandoned uploads are not looked for");
-                Ok(Vec::new())
-            }
-            found => found,
-        }
-    });
-    for upload in found.await? {
-        let ours = match &shared.plan.partitioner.by {
-            By::Directory { layout, .. } => layout.owns(&upload.key, topic, partition),
-            By::Template { template, .. } => template.owns(&upload.key, topic, partition),
-        };
-        if ours {
-            match shared.client.abort(&upload).await {
-                Ok(()) => tracing::info!(key = upload.key, "aborted an abandoned upload"),
-                Err(error) => tracing::warn!(
-                    key = upload.key,
-                    error = error.chain(),
-                    "failed to abort an abandoned upload"
-                ),
-            }
-        }
-    }
-    Ok(())
+    let ours = |key: &str| match by {
+        By::Directory { layout, .. } => layout.owns(key, topic, partition),
+        By::Template { template, .. } => template.owns(key, topic, partition),
+    };
+    cx.retry("look for abandoned uploads", || super::abort_stale(&shared.client, &prefix, ours))
+        .await
 }

@@ -6,4 +6,5 @@
 mod bucket;
 mod recovery;
 mod rig;
+mod sim;
 mod writing;

@@ -140,6 +140,7 @@ impl Config {
             retries: self.retries,
             backoff: self.retry_backoff,
             max_backoff: MAX_BACKOFF,
+            http: None,
         }
     }
 
