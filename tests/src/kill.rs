@@ -1,11 +1,12 @@
 //! kill -9 at random moments while files → Kafka → S3 runs.
 
+use std::cell::Cell;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::bucket::Bucket;
-use crate::pipeline;
+use crate::pipeline::{self, Shape};
 use crate::worker::Worker;
 use crate::{server, unique};
 
@@ -14,7 +15,10 @@ const TOTAL: usize = 40 * pipeline::FLUSH_SIZE;
 /// Kills in a round.
 const KILLS: usize = 4;
 
-/// One round: every record is in the bucket, once and in order.
+/// Records that are appended at once to fill the last objects.
+const FILLERS: usize = 2 * pipeline::FLUSH_SIZE;
+
+/// One round: every record is in the bucket, once, and in order per Kafka partition and path.
 ///
 /// # Errors
 /// If one is not, with the seed.
@@ -31,7 +35,7 @@ pub async fn round(seed: u64) -> Result<()> {
 }
 
 async fn run(seed: u64, dir: &std::path::Path) -> Result<()> {
-    let fleet = unique("kill")?;
+    let (fleet, shape) = (unique("kill")?, Shape::of(seed));
     let topic = format!("{fleet}-topic");
     let bucket = Bucket::create(&fleet).await?;
     let file = dir.join("in.jsonl");
@@ -45,8 +49,8 @@ async fn run(seed: u64, dir: &std::path::Path) -> Result<()> {
     worker.start()?;
     worker.ready().await?;
     pipeline::append(&file, 0, 1)?;
-    worker.put("files", &pipeline::source(&file, &topic)).await?;
-    worker.put("objects", &pipeline::sink(&topic, &fleet)?).await?;
+    worker.put("files", &pipeline::source(&file, &topic, shape)).await?;
+    worker.put("objects", &pipeline::sink(&topic, &fleet, shape)?).await?;
     let mut written = 1;
     for _ in 0..KILLS {
         let until = written + (TOTAL - written) / 2;
@@ -64,12 +68,49 @@ async fn run(seed: u64, dir: &std::path::Path) -> Result<()> {
         }
     }
     pipeline::append(&file, written, TOTAL)?;
-    let complete = || async {
-        pipeline::arrived(&bucket, &topic).await.is_ok_and(|numbers| numbers.len() >= TOTAL)
-    };
-    worker.until("all records are in the bucket", complete).await?;
+    fill_up(&worker, &bucket, &topic, &file, shape).await?;
+    check_guarantee(&worker.get("/towpath/v1/connectors/objects/status").await?)?;
     worker.stop()?;
     pipeline::check_exactly(&pipeline::arrived(&bucket, &topic).await?, TOTAL)
+}
+
+/// The sink promises what the round has shown: its objects' bounds are deterministic.
+fn check_guarantee(status: &serde_json::Value) -> Result<()> {
+    let tasks = status["tasks"].as_array().filter(|tasks| !tasks.is_empty());
+    for task in tasks.context("the sink has no tasks")? {
+        let guarantee = &task["guarantee"];
+        ensure!(guarantee["delivery"] == "exactly-once", "task {task}");
+        ensure!(guarantee["because"].as_str().is_some_and(|why| why.contains("offset")), "{task}");
+    }
+    Ok(())
+}
+
+/// Waits until all records are in the bucket. Where they are spread over partitions, further ones
+/// must come until each partition's last objects are full.
+async fn fill_up(
+    worker: &Worker,
+    bucket: &Bucket,
+    topic: &str,
+    file: &std::path::Path,
+    shape: Shape,
+) -> Result<()> {
+    let filled = Cell::new(TOTAL);
+    let complete = || async {
+        let arrived = pipeline::arrived(bucket, topic).await.unwrap_or_default();
+        if pipeline::count(&arrived, TOTAL) >= TOTAL {
+            return true;
+        }
+        let open = shape == Shape::ManyPaths && arrived.values().map(Vec::len).sum::<usize>() > 0;
+        if open && filled.get() < 2 * TOTAL {
+            let next = filled.get() + FILLERS;
+            if pipeline::append(file, filled.get(), next).is_ok() {
+                filled.set(next);
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        false
+    };
+    worker.until("all records are in the bucket", complete).await
 }
 
 /// A small generator, so that a seed says all.

@@ -1,5 +1,6 @@
 //! The pipeline under test: a file → Kafka → S3.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
@@ -13,23 +14,54 @@ use crate::server;
 /// Records in an object.
 pub const FLUSH_SIZE: usize = 500;
 
-/// The source: lines of `file` to `topic`, which gets one partition so that order is total.
+/// Values of the records' field `group`.
+const GROUPS: usize = 3;
+
+/// What the records go through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// One Kafka partition, so that order is total, and the default partitioner.
+    OnePartition,
+    /// Several Kafka partitions over two tasks, and a directory for each value of a field.
+    ManyPaths,
+}
+
+impl Shape {
+    /// The shape of a round: they alternate.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        if seed.is_multiple_of(2) { Self::OnePartition } else { Self::ManyPaths }
+    }
+
+    fn partitions(self) -> &'static str {
+        match self {
+            Self::OnePartition => "1",
+            Self::ManyPaths => "4",
+        }
+    }
+}
+
+/// The source: lines of `file` to `topic`.
 #[must_use]
-pub fn source(file: &Path, topic: &str) -> Value {
+pub fn source(file: &Path, topic: &str, shape: Shape) -> Value {
     json!({
         "connector.class": "FileStreamSource",
         "file": file,
         "topic": topic,
-        "topic.creation.default.partitions": "1",
+        "topic.creation.default.partitions": shape.partitions(),
         "topic.creation.default.replication.factor": "1",
     })
 }
 
-/// The sink: `topic` to objects of [`FLUSH_SIZE`] records.
+/// The sink: `topic` to objects that are completed after [`FLUSH_SIZE`] records of a partition.
 ///
 /// # Errors
 /// If the stack's env is not set.
-pub fn sink(topic: &str, bucket: &str) -> Result<Value> {
+pub fn sink(topic: &str, bucket: &str, shape: Shape) -> Result<Value> {
+    let (partitioner, tasks) = match shape {
+        Shape::OnePartition => ("DefaultPartitioner", "1"),
+        Shape::ManyPaths => ("FieldPartitioner", "2"),
+    };
     Ok(json!({
         "connector.class": "io.confluent.connect.s3.S3SinkConnector",
         "topics": topic,
@@ -43,6 +75,9 @@ pub fn sink(topic: &str, bucket: &str) -> Result<Value> {
         "value.converter": "org.apache.kafka.connect.json.JsonConverter",
         "value.converter.schemas.enable": "false",
         "flush.size": FLUSH_SIZE.to_string(),
+        "tasks.max": tasks,
+        "partitioner.class": format!("io.confluent.connect.storage.partitioner.{partitioner}"),
+        "partition.field.name": "group",
     }))
 }
 
@@ -53,20 +88,32 @@ pub fn sink(topic: &str, bucket: &str) -> Result<Value> {
 pub fn append(file: &Path, from: usize, to: usize) -> Result<()> {
     let mut text = String::new();
     for n in from..to {
-        writeln!(text, r#"{{"n":{n},"pad":"{:0>40}"}}"#, n.wrapping_mul(2_654_435_761))?;
+        let (group, pad) = (group(n), n.wrapping_mul(2_654_435_761));
+        writeln!(text, r#"{{"n":{n},"group":"g{group}","pad":"{pad:0>40}"}}"#)?;
     }
     let mut out = std::fs::OpenOptions::new().create(true).append(true).open(file)?;
     out.write_all(text.as_bytes())?;
     Ok(())
 }
 
-/// The numbers that arrived, in the order of objects and lines.
+/// The group of record `n`: runs of several lengths, so that paths go back and forth.
+fn group(n: usize) -> usize {
+    n.wrapping_mul(n) / 7 % GROUPS
+}
+
+/// The numbers that arrived, by what stands before the offset in objects' names (the path and the
+/// Kafka partition), in the order of objects and lines.
+pub type Arrived = BTreeMap<String, Vec<usize>>;
+
+/// What arrived.
 ///
 /// # Errors
 /// If an object can't be read or holds anything else.
-pub async fn arrived(bucket: &Bucket, topic: &str) -> Result<Vec<usize>> {
-    let mut numbers = Vec::new();
+pub async fn arrived(bucket: &Bucket, topic: &str) -> Result<Arrived> {
+    let mut arrived = Arrived::new();
     for key in bucket.keys(&format!("topics/{topic}/")).await? {
+        let (chain, _) = key.rsplit_once('+').with_context(|| key.clone())?;
+        let numbers = arrived.entry(chain.to_owned()).or_default();
         let bytes = bucket.read(&key).await?;
         for line in bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
             let value: Value = serde_json::from_slice(line).with_context(|| key.clone())?;
@@ -74,19 +121,37 @@ pub async fn arrived(bucket: &Bucket, topic: &str) -> Result<Vec<usize>> {
             numbers.push(usize::try_from(n)?);
         }
     }
-    Ok(numbers)
+    Ok(arrived)
 }
 
-/// Every number below `total` is there, once and in order.
+/// Every number below `total` is there once, in order within its path and Kafka partition, and where it
+/// belongs. Numbers from `total` on fill the last objects: not all of them need to be there.
 ///
 /// # Errors
 /// With the first that is not.
-pub fn check_exactly(numbers: &[usize], total: usize) -> Result<()> {
-    for (place, n) in numbers.iter().enumerate() {
-        ensure!(place == *n, "at place {place} of {} stands record {n}", numbers.len());
+pub fn check_exactly(arrived: &Arrived, total: usize) -> Result<()> {
+    let mut seen = std::collections::BTreeSet::new();
+    for (chain, numbers) in arrived {
+        for pair in numbers.windows(2) {
+            ensure!(pair[0] < pair[1], "{chain}: record {} stands before {}", pair[0], pair[1]);
+        }
+        for n in numbers {
+            ensure!(seen.insert(*n), "{chain}: record {n} is there twice");
+            let foreign =
+                chain.contains("/group=") && !chain.contains(&format!("=g{}/", group(*n)));
+            ensure!(!foreign, "{chain}: record {n} does not belong there");
+        }
     }
-    ensure!(numbers.len() == total, "{} of {total} records arrived", numbers.len());
+    for n in 0..total {
+        ensure!(seen.contains(&n), "record {n} of {total} did not arrive");
+    }
     Ok(())
+}
+
+/// How many of the records below `total` arrived.
+#[must_use]
+pub fn count(arrived: &Arrived, total: usize) -> usize {
+    arrived.values().flatten().filter(|n| **n < total).count()
 }
 
 #[cfg(test)]
@@ -94,10 +159,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_check_sees_loss_repetition_and_disorder() {
-        assert!(check_exactly(&[0, 1, 2], 3).is_ok());
-        for wrong in [&[0, 1][..], &[0, 1, 1, 2], &[0, 2, 1], &[1, 2, 3]] {
-            assert!(check_exactly(wrong, 3).is_err(), "{wrong:?}");
+    fn the_check_sees_loss_repetition_disorder_and_the_wrong_path() {
+        let of = |chains: &[(&str, &[usize])]| -> Arrived {
+            chains.iter().map(|(chain, numbers)| ((*chain).to_owned(), numbers.to_vec())).collect()
+        };
+        let path = |n: usize| format!("t/group=g{}/t+0", group(n));
+        assert!(check_exactly(&of(&[("t/partition=0/t+0", &[0, 1, 2])]), 3).is_ok());
+        assert!(check_exactly(&of(&[("t+0", &[0, 2, 5]), ("t+1", &[1])]), 3).is_ok());
+        assert!(check_exactly(&of(&[(&path(0), &[0])]), 1).is_ok());
+        for wrong in [
+            of(&[("t+0", &[0, 1])]),
+            of(&[("t+0", &[0, 1, 1, 2])]),
+            of(&[("t+0", &[0, 1, 2]), ("t+1", &[1])]),
+            of(&[("t+0", &[0, 2, 1])]),
+            of(&[("t+0", &[1, 2, 3])]),
+            of(&[("t/group=g9/t+0", &[0, 1, 2])]),
+        ] {
+            assert!(check_exactly(&wrong, 3).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn paths_go_back_and_forth() {
+        let changes = (0..1000).filter(|n| group(*n) != group(n + 1)).count();
+        assert!((200..900).contains(&changes), "{changes}");
+        assert!((0..GROUPS).all(|of| (0..1000).filter(|n| group(*n) == of).count() > 200));
     }
 }

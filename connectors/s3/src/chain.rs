@@ -37,9 +37,9 @@ const VERSION: i64 = 1;
 /// The most bytes of intents in one stored state, well below Kafka's default message size.
 const CHUNK_BYTES: usize = 200 * 1024;
 /// How many multipart objects of a partition are remembered.
-const LINKS: usize = 1024;
+const LINKS: usize = 512;
 /// States of so many turns are kept.
-pub const TURNS: i64 = 4;
+pub const TURNS: i64 = 8;
 
 /// What we are about to complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -42,7 +42,7 @@ fn links_are_stored_and_bounded() {
     let read = Links::from_state(&links.to_state(3)).unwrap();
     assert_eq!((read.turn, &read.ends), (3, &links.ends));
     assert_eq!(read.end_of("n0"), None);
-    assert_eq!(read.end_of("n2047"), Some(2047));
+    assert_eq!(read.end_of("n1023"), Some(1023));
     let later: [(&str, i64); 1] = [("v", 2)];
     assert!(Links::from_state(&OffsetMap::of(later)).is_err());
 }

@@ -14,8 +14,8 @@ use towpath_sdk::context::LaneContext;
 use towpath_sdk::error::{Error, ErrorKind, Result};
 
 use super::Shared;
-use super::look::{Bucket, Name};
-use crate::buffer::{Buffer, Payload};
+use super::look::{Bucket, Name, nonce};
+use crate::buffer::{Buffer, Payload, Pool};
 use crate::chain::Mark;
 use crate::client::{Part, Upload};
 
@@ -29,7 +29,11 @@ pub(super) struct OpenFile {
     pub(super) path: Arc<str>,
     pub(super) start: i64,
     pub(super) end: i64,
+    /// Its records, those included that an object of an earlier instance holds: they count when it is
+    /// decided what is completed together, so that the bounds of objects are as if nothing had happened.
     pub(super) records: u64,
+    /// Those that were written into it. Without any, nothing else is known of it than its path.
+    pub(super) written: u64,
     pub(super) first: u32,
     pub(super) step: u32,
     pub(super) nonce: Arc<str>,
@@ -90,6 +94,22 @@ pub(super) fn start_over(why: &str) -> Error {
 }
 
 impl OpenFile {
+    /// A file of `path` without records.
+    pub(super) fn new(path: &Arc<str>, pool: &Arc<Pool>) -> Self {
+        Self {
+            path: Arc::clone(path),
+            start: 0,
+            end: 0,
+            records: 0,
+            written: 0,
+            first: 0,
+            step: 0,
+            nonce: nonce(),
+            buffer: Buffer::new(pool),
+            upload: None,
+        }
+    }
+
     /// Sends `payload` as the next part; begins the upload with the first one.
     pub(super) async fn send(
         &mut self,

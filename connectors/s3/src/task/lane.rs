@@ -20,7 +20,7 @@ use towpath_sdk::sink::{SinkBatch, SinkLane};
 use super::Shared;
 use super::commit::{self, Body, ClosedFile, ClosedGroup, Marks};
 use super::file::{Job, MAX_PARTS, OpenFile, Uploading};
-use super::look::{Bucket, Name, Recovery, nonce};
+use super::look::{Bucket, Name, Recovery};
 use crate::buffer::{Buffer, Codec};
 use crate::chain::Intent;
 use crate::config::Nulls;
@@ -58,6 +58,8 @@ struct Started {
     committer: Job<Result<()>>,
     /// The name that was found free for the record that is looked at.
     free: Option<(i64, u32)>,
+    /// Where a record is written that is in the bucket already, to see that it can be.
+    scratch: Vec<u8>,
 }
 
 /// What became of a record that was offered.
@@ -121,6 +123,7 @@ impl Lane {
             groups,
             committer,
             free: None,
+            scratch: Vec::new(),
         });
         Ok(())
     }
@@ -181,15 +184,13 @@ impl Lane {
         let file = self.file_of(&place.path);
         let started = self.started()?;
         let concerned = started.recovery.as_mut().is_some_and(|recovery| recovery.concerns(offset));
+        let mut held = false;
         match &mut started.recovery {
             Some(recovery) if concerned => {
                 if !recovery.knows(&place.path) {
                     return Ok(Offered::Look(place));
                 }
-                if recovery.holds(&place.path, record) {
-                    self.cx.task.count("records_found_in_bucket", 1);
-                    return Ok(TAKEN);
-                }
+                held = recovery.holds(&place.path, record);
             }
             recovery => *recovery = None,
         }
@@ -198,12 +199,20 @@ impl Lane {
         if self.rotation.before(&arrival) {
             return Ok(Offered::Cut);
         }
-        let file = match (file, free) {
-            (Some(file), _) => file,
-            (None, Some((at, step))) if at == offset => self.open(record, &place, step),
-            (None, _) if concerned => return Ok(Offered::Look(place)),
-            (None, _) => self.open(record, &place, 0),
-        };
+        let file = file.unwrap_or_else(|| self.open(&place.path));
+        if held {
+            return self.pass(record, file, &arrival).map(Offered::Taken);
+        }
+        if self.files[file].written == 0 {
+            let step = match free {
+                Some((at, step)) if at == offset => step,
+                _ if concerned => return Ok(Offered::Look(place)),
+                _ => 0,
+            };
+            let file = &mut self.files[file];
+            (file.start, file.end, file.step) = (offset, offset, step);
+            file.first = checksum(record);
+        }
         self.append(record, file, &arrival).map(Offered::Taken)
     }
 
@@ -239,21 +248,38 @@ impl Lane {
         }
     }
 
-    fn open(&mut self, record: &SinkRecord, place: &Place, step: u32) -> usize {
-        self.files.push(OpenFile {
-            path: Arc::clone(&place.path),
-            start: record.offset(),
-            end: record.offset(),
-            records: 0,
-            first: checksum(record),
-            step,
-            nonce: nonce(),
-            buffer: Buffer::new(&self.shared.pool),
-            upload: None,
-        });
+    fn open(&mut self, path: &Arc<str>) -> usize {
+        self.files.push(OpenFile::new(path, &self.shared.pool));
         let file = self.files.len() - 1;
-        self.by_path.insert(Arc::clone(&place.path), file);
+        self.by_path.insert(Arc::clone(path), file);
         file
+    }
+
+    /// A record that is not written into the file at `at`. A file without records goes: it is the last.
+    fn reject(&mut self, record: &SinkRecord, error: Error, at: usize) -> Then {
+        if let Some(empty) = self.files.pop_if(|file| file.records == 0) {
+            self.by_path.remove(&empty.path);
+        } else if let Some(file) = self.files.get_mut(at).filter(|file| file.written == 0) {
+            file.buffer = Buffer::new(&self.shared.pool);
+        }
+        self.cx.progress.reject(record.clone(), error);
+        Then::Nothing
+    }
+
+    /// Lets a record pass that lies within an object of an earlier instance: it is in there, unless it
+    /// was rejected then.
+    fn pass(&mut self, record: &SinkRecord, at: usize, arrival: &Arrival) -> Result<Then> {
+        let shared = Arc::clone(&self.shared);
+        let scratch = &mut self.started()?.scratch;
+        scratch.clear();
+        if let Err(error) = shared.plan.format.append(record, true, scratch) {
+            return Ok(self.reject(record, error, at));
+        }
+        self.cx.task.count("records_found_in_bucket", 1);
+        let file = &mut self.files[at];
+        file.records += 1;
+        let cut = self.rotation.after(arrival, at, file.records);
+        Ok(if cut { Then::Cut } else { Then::Nothing })
     }
 
     fn append(&mut self, record: &SinkRecord, at: usize, arrival: &Arrival) -> Result<Then> {
@@ -262,22 +288,18 @@ impl Lane {
             return Err(Error::internal("the lane has not started"));
         };
         let file = &mut self.files[at];
-        let first = file.records == 0;
+        let first = file.written == 0;
         let estimate = format.estimate(&record.value);
         let out = file.buffer.room(estimate, &mut started.codec)?;
         if first {
             out.extend_from_slice(format.head());
         }
         if let Err(error) = format.append(record, first, out) {
-            // A file that has no record yet is the last one.
-            if let Some(empty) = self.files.pop_if(|file| file.records == 0) {
-                self.by_path.remove(&empty.path);
-            }
-            self.cx.progress.reject(record.clone(), error);
-            return Ok(Then::Nothing);
+            return Ok(self.reject(record, error, at));
         }
         file.buffer.appended();
         file.records += 1;
+        file.written += 1;
         file.end = record.offset() + 1;
         let full = file.buffer.ready(&started.codec) >= self.shared.plan.part_size;
         if self.rotation.after(arrival, at, file.records) {
@@ -320,6 +342,7 @@ impl Lane {
     async fn cut(&mut self, durable: i64) -> Result<()> {
         self.rotation.reset();
         self.by_path.clear();
+        self.files.retain(|file| file.written > 0);
         if self.files.is_empty() {
             return Ok(());
         }
@@ -345,7 +368,7 @@ impl Lane {
                     None => return Err(Error::internal("a file has neither bytes nor parts")),
                 }
             };
-            let OpenFile { path, start, end, records, first, step, nonce, .. } = file;
+            let OpenFile { path, start, end, written: records, first, step, nonce, .. } = file;
             let intent = Intent { path, start, end, step, nonce, first };
             files.push(ClosedFile { intent, records, body });
         }
@@ -432,7 +455,7 @@ impl Lane {
 
     /// Tells how far everything is durable if what is under way is.
     fn settle(&self) {
-        let open = self.files.iter().map(|file| file.start).min();
+        let open = self.files.iter().filter(|file| file.written > 0).map(|file| file.start).min();
         self.marks.clean(open.unwrap_or(self.position));
     }
 }

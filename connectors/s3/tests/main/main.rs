@@ -4,6 +4,8 @@
 //! tests fail.
 
 mod bucket;
+mod faults;
+mod proxy;
 mod recovery;
 mod rig;
 mod sim;

@@ -174,6 +174,11 @@ impl Running {
         (self.lane, self.alive) = lane(&self.world, &mut self.task);
     }
 
+    /// The partition belongs to somebody else now, and this one has not heard of it.
+    pub(crate) fn disown(&self) {
+        *self.alive.lock() = false;
+    }
+
     /// Gone without a word, as by kill -9.
     pub(crate) fn kill(self) {
         *self.alive.lock() = false;

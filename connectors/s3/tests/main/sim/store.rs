@@ -4,7 +4,7 @@
 //! (`the_model_answers_as_the_server_does` holds it to that), so that a whole life of the sink takes
 //! milliseconds and every step of it can be interrupted.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use aws_sdk_s3::config::{HttpClient, RuntimeComponents};
@@ -33,6 +33,8 @@ pub(crate) enum Flaw {
 pub(crate) struct Store {
     contents: Mutex<Contents>,
     flaw: Option<Flaw>,
+    /// Whether it knows no upload that was completed, as S3 is documented; others answer as they did.
+    forgets_uploads: bool,
 }
 
 #[derive(Debug, Default)]
@@ -40,7 +42,11 @@ struct Contents {
     objects: BTreeMap<String, Object>,
     uploads: BTreeMap<String, Upload>,
     begun: u32,
+    completed: HashSet<String>,
 }
+
+const COMPLETED: &str =
+    "<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>";
 
 #[derive(Debug, Clone)]
 struct Object {
@@ -108,7 +114,7 @@ impl Asked {
     }
 }
 
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let mut bytes = text.bytes();
     let mut plain = Vec::new();
     while let Some(byte) = bytes.next() {
@@ -147,8 +153,8 @@ impl Answer {
 }
 
 impl Store {
-    pub(crate) fn new(flaw: Option<Flaw>) -> Self {
-        Self { contents: Mutex::default(), flaw }
+    pub(crate) fn new(flaw: Option<Flaw>, forgets_uploads: bool) -> Self {
+        Self { contents: Mutex::default(), flaw, forgets_uploads }
     }
 
     /// What a request does, in one step.
@@ -162,6 +168,9 @@ impl Store {
             "PUT" if has("partNumber") => contents.part(asked),
             "PUT" => contents.put(asked, self.flaw),
             "POST" if has("uploads") => contents.begin(asked),
+            "POST" if !self.forgets_uploads && contents.completed(asked) => {
+                Answer::of(200, COMPLETED.to_owned())
+            }
             "POST" => contents.complete(asked, self.flaw),
             "DELETE" if has("uploadId") => {
                 match contents.uploads.remove(&asked.query["uploadId"]) {
@@ -263,10 +272,12 @@ impl Contents {
         });
         let body = numbers.flat_map(|number| upload.parts[&number].clone()).collect();
         self.insert(&asked.key, Object { body, metadata: upload.metadata }, flaw);
-        Answer::of(
-            200,
-            "<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>".into(),
-        )
+        self.completed.insert(id.clone());
+        Answer::of(200, COMPLETED.to_owned())
+    }
+
+    fn completed(&self, asked: &Asked) -> bool {
+        self.completed.contains(&asked.query["uploadId"])
     }
 
     fn list(&self, asked: &Asked) -> Answer {

@@ -67,11 +67,14 @@ struct State {
     end: End,
     faulty: bool,
     committed: i64,
-    ledger: Ledger,
+    /// What the dead letter queue holds.
+    letters: BTreeSet<i64>,
+    /// By life: a zombie has its own.
+    ledgers: HashMap<u32, Ledger>,
     events: u64,
 }
 
-/// The engine's account of the present life's partition.
+/// The engine's account of the partition in one life.
 #[derive(Debug, Default)]
 struct Ledger {
     lane: u32,
@@ -96,7 +99,8 @@ impl World {
                 end: End::Killed,
                 faulty: true,
                 committed: 0,
-                ledger: Ledger::default(),
+                letters: BTreeSet::new(),
+                ledgers: HashMap::new(),
                 events: 0,
             }),
         })
@@ -107,7 +111,15 @@ impl World {
     }
 
     pub(crate) fn durable(&self) -> i64 {
-        self.state.lock().ledger.durable
+        let state = self.state.lock();
+        state.ledgers.get(&state.life).map_or(0, |ledger| ledger.durable)
+    }
+
+    /// What was rejected, settled or about to be.
+    pub(crate) fn letters(&self) -> BTreeSet<i64> {
+        let state = self.state.lock();
+        let pending = state.ledgers.get(&state.life).map(|ledger| ledger.unsettled.clone());
+        state.letters.iter().copied().chain(pending.unwrap_or_default()).collect()
     }
 
     pub(crate) fn events(&self) -> u64 {
@@ -123,9 +135,9 @@ impl World {
         }
         state.life += 1;
         (state.left, state.end) = (events, end);
-        let committed = state.committed;
-        state.ledger = Ledger { durable: committed, reached: committed, ..Ledger::default() };
-        state.life
+        let (life, at) = (state.life, state.committed);
+        state.ledgers.insert(life, Ledger { durable: at, reached: at, ..Ledger::default() });
+        life
     }
 
     /// From now on nothing fails.
@@ -136,13 +148,10 @@ impl World {
     /// A new lane of `life`: its number, and where it starts.
     pub(crate) fn lane(&self, life: u32) -> (u32, i64) {
         let mut state = self.state.lock();
-        let present = state.life == life;
-        let ledger = &mut state.ledger;
-        if present {
-            ledger.lane += 1;
-            ledger.durable = ledger.reached;
-            ledger.unsettled.clear();
-        }
+        let ledger = state.ledgers.entry(life).or_default();
+        ledger.lane += 1;
+        ledger.durable = ledger.reached;
+        ledger.unsettled.clear();
         (ledger.lane, ledger.reached)
     }
 
@@ -156,21 +165,24 @@ impl World {
 
     fn report(&self, life: u32, lane: u32, change: impl FnOnce(&mut Ledger)) {
         let mut state = self.state.lock();
-        // The engine's ledger and the group's generation keep others out.
-        if state.life != life || state.ledger.lane != lane {
+        let settles = state.random.random_ratio(1, 2);
+        // The group's generation keeps zombies out.
+        let commits = state.random.random_ratio(2, 3) && state.life == life;
+        let ledger = state.ledgers.entry(life).or_default();
+        if ledger.lane != lane {
             return;
         }
-        change(&mut state.ledger);
-        let settles = state.random.random_ratio(1, 2);
-        let commits = state.random.random_ratio(2, 3);
-        let ledger = &mut state.ledger;
+        change(ledger);
+        let letters: Vec<i64> = ledger.unsettled.iter().copied().filter(|_| settles).collect();
         if settles {
             ledger.unsettled.clear();
         }
         let held = ledger.unsettled.first().map_or(ledger.durable, |at| ledger.durable.min(*at));
         ledger.reached = ledger.reached.max(held);
+        let reached = ledger.reached;
+        state.letters.extend(letters);
         if commits {
-            state.committed = state.ledger.reached;
+            state.committed = reached;
         }
         drop(state);
         self.progressed.notify_waiters();
