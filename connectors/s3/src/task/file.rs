@@ -27,6 +27,8 @@ pub(super) const MAX_PARTS: usize = 9_999;
 /// An object that is being filled.
 pub(super) struct OpenFile {
     pub(super) path: Arc<str>,
+    /// The offset of the first of `records`.
+    pub(super) from: i64,
     pub(super) start: i64,
     pub(super) end: i64,
     /// Its records, those included that an object of an earlier instance holds: they count when it is
@@ -94,10 +96,11 @@ pub(super) fn start_over(why: &str) -> Error {
 }
 
 impl OpenFile {
-    /// A file of `path` without records.
-    pub(super) fn new(path: &Arc<str>, pool: &Arc<Pool>) -> Self {
+    /// A file of `path` without records; the first one will be that at `from`.
+    pub(super) fn new(path: &Arc<str>, from: i64, pool: &Arc<Pool>) -> Self {
         Self {
             path: Arc::clone(path),
+            from,
             start: 0,
             end: 0,
             records: 0,

@@ -199,7 +199,7 @@ impl Lane {
         if self.rotation.before(&arrival) {
             return Ok(Offered::Cut);
         }
-        let file = file.unwrap_or_else(|| self.open(&place.path));
+        let file = file.unwrap_or_else(|| self.open(&place.path, offset));
         if held {
             return self.pass(record, file, &arrival).map(Offered::Taken);
         }
@@ -248,8 +248,8 @@ impl Lane {
         }
     }
 
-    fn open(&mut self, path: &Arc<str>) -> usize {
-        self.files.push(OpenFile::new(path, &self.shared.pool));
+    fn open(&mut self, path: &Arc<str>, from: i64) -> usize {
+        self.files.push(OpenFile::new(path, from, &self.shared.pool));
         let file = self.files.len() - 1;
         self.by_path.insert(Arc::clone(path), file);
         file
@@ -453,9 +453,10 @@ impl Lane {
         }
     }
 
-    /// Tells how far everything is durable if what is under way is.
+    /// Tells how far everything is durable if what is under way is. Records that are in the bucket
+    /// already wait for those that are completed with them: reading goes on where objects' bounds are.
     fn settle(&self) {
-        let open = self.files.iter().filter(|file| file.written > 0).map(|file| file.start).min();
+        let open = self.files.iter().map(|file| file.from).min();
         self.marks.clean(open.unwrap_or(self.position));
     }
 }

@@ -192,6 +192,10 @@ impl Store {
         self.contents.lock().objects.insert(key.to_owned(), object);
     }
 
+    pub(crate) fn clear(&self) {
+        self.contents.lock().objects.clear();
+    }
+
     /// All keys and bodies but probes.
     pub(crate) fn objects(&self) -> Vec<(String, Vec<u8>)> {
         let contents = self.contents.lock();
