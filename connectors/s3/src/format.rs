@@ -263,6 +263,8 @@ mod tests {
         let values =
             vec![Value::Bytes(Bytes::from_static(b"\x01")), json("{}"), Value::String("s".into())];
         assert_eq!(object(&format, values), "\u{1};\n{};\ns;\n");
+        // Empty is not null: the record is there.
+        assert_eq!(object(&format, vec![Value::Bytes(Bytes::new())]), ";\n");
         let mut out = b"before".to_vec();
         assert!(format.append(&record(Value::Int64(1)), false, &mut out).is_err());
         assert_eq!(out, b"before");

@@ -137,26 +137,24 @@ impl Encoder {
     /// # Errors
     /// If the record lacks what the path is made of.
     pub fn place(&mut self, record: &Record, now: i64) -> Result<Place> {
-        let partitioner = Arc::clone(&self.partitioner);
+        let Self { partitioner, scratch, last, .. } = self;
         let time = partitioner.extractor.as_ref().map(|e| e.extract(record, now)).transpose()?;
-        self.scratch.clear();
+        scratch.clear();
         match &partitioner.by {
             By::Directory { fields, layout, .. } => {
                 for field in fields {
-                    append_field(field, &record.value.value, &layout.delimiter, &mut self.scratch)?;
+                    append_field(field, &record.value.value, &layout.delimiter, scratch)?;
                 }
             }
             By::Template { template, .. } if template.uses_key() => {
-                append_key(&record.key.value, &mut self.scratch)?;
+                append_key(&record.key.value, scratch)?;
             }
             By::Template { .. } => {}
         }
-        if let Some(last) =
-            self.last.as_ref().filter(|last| last.serves(record, &self.scratch, time))
-        {
+        if let Some(last) = last.as_ref().filter(|last| last.serves(record, scratch, time)) {
             return Ok(Place { path: Arc::clone(&last.path), time });
         }
-        let (path, times) = self.make(&partitioner.by, record, time)?;
+        let (path, times) = self.make(record, time)?;
         check_key(&path)?;
         self.last = Some(Last {
             topic: Arc::clone(&record.topic),
@@ -167,15 +165,10 @@ impl Encoder {
         Ok(Place { path, time })
     }
 
-    fn make(
-        &self,
-        by: &By,
-        record: &Record,
-        time: Option<i64>,
-    ) -> Result<(Arc<str>, Option<Times>)> {
+    fn make(&self, record: &Record, time: Option<i64>) -> Result<(Arc<str>, Option<Times>)> {
         let unprintable =
             || Error::data("the record's time is beyond any calendar, so it has no path");
-        match (by, time) {
+        match (&self.partitioner.by, time) {
             (By::Directory { layout, fields, time: Some(path) }, Some(time)) => {
                 let (bucket, times) = path.bucket(time).ok_or_else(unprintable)?;
                 let text = path.pattern.format(bucket, &path.zone).ok_or_else(unprintable)?;
@@ -237,22 +230,21 @@ fn append_field(field: &FieldPath, value: &Value, delimiter: &str, out: &mut Str
             field.as_str()
         )))
     };
-    let found = match field.find(value) {
-        Some(Value::String(text)) => text.to_string(),
-        Some(Value::Boolean(is)) => is.to_string(),
-        Some(Value::Null) => "null".to_owned(),
-        Some(other) => match other.as_i64() {
-            Some(n) => n.to_string(),
-            None => return wrong("is no text, whole number or boolean"),
-        },
-        None => return wrong("does not exist"),
-    };
     if !out.is_empty() {
         out.push_str(delimiter);
     }
     out.push_str(field.as_str());
     out.push('=');
-    out.push_str(&found);
+    match field.find(value) {
+        Some(Value::String(text)) => out.push_str(&text),
+        Some(Value::Boolean(is)) => out.push_str(if is { "true" } else { "false" }),
+        Some(Value::Null) => out.push_str("null"),
+        Some(other) => match other.as_i64() {
+            Some(n) => out.push_str(itoa::Buffer::new().format(n)),
+            None => return wrong("is no text, whole number or boolean"),
+        },
+        None => return wrong("does not exist"),
+    }
     Ok(())
 }
 

@@ -71,6 +71,14 @@ impl Task {
     }
 }
 
+impl Task {
+    /// Bytes in memory for open and unsent objects.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.shared.pool.used()
+    }
+}
+
 impl SinkTask for Task {
     type Lane = Lane;
 

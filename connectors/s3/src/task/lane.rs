@@ -41,6 +41,8 @@ pub struct Lane {
     marks: Arc<Marks>,
     files: Vec<OpenFile>,
     by_path: HashMap<Arc<str>, usize>,
+    /// The file of the last record: most records follow one of the same path.
+    recent: usize,
     position: i64,
     /// When the engine called last.
     called: Timestamp,
@@ -90,6 +92,7 @@ impl Lane {
             marks: Marks::new(cx.progress.clone()),
             files: Vec::new(),
             by_path: HashMap::new(),
+            recent: 0,
             position: 0,
             called: cx.task.clock().now(),
             started: None,
@@ -200,6 +203,7 @@ impl Lane {
             return Ok(Offered::Cut);
         }
         let file = file.unwrap_or_else(|| self.open(&place.path, offset));
+        self.recent = file;
         if held {
             return self.pass(record, file, &arrival).map(Offered::Taken);
         }
@@ -240,10 +244,8 @@ impl Lane {
     }
 
     fn file_of(&self, path: &Arc<str>) -> Option<usize> {
-        match &self.files[..] {
-            [] => None,
-            // The most common case needs no hash.
-            [file] if Arc::ptr_eq(&file.path, path) => Some(0),
+        match self.files.get(self.recent) {
+            Some(file) if Arc::ptr_eq(&file.path, path) => Some(self.recent),
             _ => self.by_path.get(path).copied(),
         }
     }

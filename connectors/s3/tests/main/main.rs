@@ -3,6 +3,7 @@
 //! `TOWPATH_TEST_S3` and its companions tell where the server is (`tests/stack`); without them these
 //! tests fail.
 
+mod bounds;
 mod bucket;
 mod faults;
 mod proxy;
