@@ -100,9 +100,9 @@ impl Way {
         }
         let mut server = TcpStream::connect(&self.server).await?;
         let first = head.find("\r\n").unwrap_or(0) + 2;
-        server.write_all(head[..first].as_bytes()).await?;
+        server.write_all(&head.as_bytes()[..first]).await?;
         server.write_all(b"Connection: close\r\n").await?;
-        server.write_all(head[first..].as_bytes()).await?;
+        server.write_all(&head.as_bytes()[first..]).await?;
         server.write_all(&body).await?;
         let mut answer = Vec::new();
         server.read_to_end(&mut answer).await?;
