@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use towpath_sdk::error::{Action, ErrorKind};
 use towpath_sdk::guarantee::Delivery;
-use towpath_sdk::sink::SinkLane;
+use towpath_sdk::sink::{SinkBatch, SinkLane};
 
 use crate::bucket::Bucket;
 use crate::proxy::{Proxy, Treat, Wish};
-use crate::rig::{Running, World, batch, config};
+use crate::rig::{Running, World, batch, config, large};
 
 const FIELDS: [(&str, &str); 2] =
     [("partitioner.class", "FieldPartitioner"), ("partition.field.name", "path")];
@@ -77,20 +77,8 @@ async fn a_lost_answer_is_looked_up() {
     }
 }
 
-/// Records that need a multipart upload.
-fn large(from: i64, to: i64) -> towpath_sdk::sink::SinkBatch {
-    let filler = "x".repeat(60_000);
-    let value =
-        |offset: i64| (offset, Some(format!(r#"{{"offset":{offset},"filler":"{filler}"}}"#)));
-    crate::rig::batch_of((from..to).map(value), to)
-}
-
 /// Writes what is left, with a new lane whenever one fails, as the engine does.
-async fn until_done(
-    running: &mut Running,
-    to: i64,
-    records: impl Fn(i64, i64) -> towpath_sdk::sink::SinkBatch,
-) {
+async fn until_done(running: &mut Running, to: i64, records: impl Fn(i64, i64) -> SinkBatch) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     'lanes: while running.world.durable() < to {
         let mut at = running.world.durable();

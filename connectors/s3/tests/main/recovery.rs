@@ -9,7 +9,7 @@ use towpath_sdk::error::Action;
 use towpath_sdk::sink::SinkLane;
 
 use crate::bucket::Bucket;
-use crate::rig::{Running, World, batch, batch_of, config, value};
+use crate::rig::{Running, World, batch, batch_of, config, large, value};
 
 fn key(offset: i64) -> String {
     format!("topics/orders/partition=0/orders+0+{offset:020}.json")
@@ -93,14 +93,6 @@ async fn without_its_states_everything_arrives_once_more() {
     let mut offsets = bucket.offsets("").await;
     offsets.sort_unstable();
     assert_eq!(offsets, (0..20).flat_map(|n| [n, n]).collect::<Vec<_>>());
-}
-
-/// Large enough for three parts.
-fn large(from: i64, to: i64) -> towpath_sdk::sink::SinkBatch {
-    let filler = "x".repeat(60_000);
-    let value =
-        |offset: i64| (offset, Some(format!(r#"{{"offset":{offset},"filler":"{filler}"}}"#)));
-    batch_of((from..to).map(value), to)
 }
 
 const PARTS: [(&str, &str); 2] = [("flush.size", "200"), ("s3.part.size", "5242880")];

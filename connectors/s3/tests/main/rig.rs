@@ -231,6 +231,14 @@ pub(crate) fn batch(from: i64, to: i64, paths: i64) -> SinkBatch {
     batch_of((from..to).map(|offset| (offset, Some(value(offset, paths)))), to)
 }
 
+/// Records `from..to`, of which a hundred make more than a part.
+pub(crate) fn large(from: i64, to: i64) -> SinkBatch {
+    let filler = "x".repeat(60_000);
+    let value =
+        |offset: i64| (offset, Some(format!(r#"{{"offset":{offset},"filler":"{filler}"}}"#)));
+    batch_of((from..to).map(value), to)
+}
+
 pub(crate) fn batch_of(
     records: impl Iterator<Item = (i64, Option<String>)>,
     end: i64,

@@ -1,7 +1,7 @@
 //! The sink's lane simulated: lives that end at any event, zombies, lost answers, strangers.
 //!
 //! Whatever happens, each path's objects hold its records once and in order, and what others have put
-//! there is as it was. `Flaw` and `Broken` are worlds that break a promise on which this stands: the
+//! there is as it was; what was refused is a dead letter. `Flaw` and `Broken` are worlds that break a promise on which this stands: the
 //! simulation notices each.
 
 mod alike;

@@ -165,7 +165,7 @@ impl World {
 
     fn report(&self, life: u32, lane: u32, change: impl FnOnce(&mut Ledger)) {
         let mut state = self.state.lock();
-        let settles = state.random.random_ratio(1, 2);
+        let settles = state.random.random_ratio(1, 6);
         // The group's generation keeps zombies out.
         let commits = state.random.random_ratio(2, 3) && state.life == life;
         let ledger = state.ledgers.entry(life).or_default();
