@@ -23,11 +23,29 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker of a fleet of its own, with `extra` lines in its properties; not started.
+    /// A worker of a fleet of its own, with `extra` lines in its properties; not started. The binary is
+    /// the one that `TOWPATH_BIN` names.
     ///
     /// # Errors
     /// If its files can't be written.
     pub fn new(dir: &Path, fleet: &str, bootstrap: &str, extra: &str) -> Result<Self> {
+        let binary = std::env::var_os("TOWPATH_BIN")
+            .map(PathBuf::from)
+            .context("TOWPATH_BIN is not set: it names the built towpath (tests/run sets it)")?;
+        Self::of(&binary, dir, fleet, bootstrap, extra)
+    }
+
+    /// The same with a binary that the caller knows.
+    ///
+    /// # Errors
+    /// If its files can't be written.
+    pub fn of(
+        binary: &Path,
+        dir: &Path,
+        fleet: &str,
+        bootstrap: &str,
+        extra: &str,
+    ) -> Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let text = format!(
             "bootstrap.servers={bootstrap}\n\
@@ -46,11 +64,24 @@ impl Worker {
         );
         let properties = dir.join(format!("{fleet}.properties"));
         fs::write(&properties, text)?;
-        let binary = std::env::var_os("TOWPATH_BIN")
-            .map(PathBuf::from)
-            .context("TOWPATH_BIN is not set: it names the built towpath (tests/run sets it)")?;
+        let binary = binary.to_owned();
         let log = dir.join(format!("{fleet}.log"));
         Ok(Self { binary, properties, log, port, child: None, client: reqwest::Client::new() })
+    }
+
+    /// Appends `lines` to its properties; of a key that is there twice, the last counts.
+    ///
+    /// # Errors
+    /// If they can't be written.
+    pub fn set(&self, lines: &str) -> Result<()> {
+        let text = fs::read_to_string(&self.properties)?;
+        Ok(fs::write(&self.properties, text + lines)?)
+    }
+
+    /// `host:port` of its REST API.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// Where it logs.

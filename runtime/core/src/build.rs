@@ -6,9 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use towpath_formats::plugin_version::VersionRequirement;
 use towpath_sdk::config::{ConnectorConfig, FieldError, FieldErrors, Properties};
 use towpath_sdk::converter::Part;
-use towpath_sdk::plugin::{BuildFor, ConnectorPlugin, ConverterPlugin, PluginName, Registry};
+use towpath_sdk::plugin::{
+    BuildFor, ConnectorPlugin, ConverterPlugin, PluginInfo, PluginName, Registry,
+};
 
 use crate::chain::{Chain, Guard, NamedConverter, Step};
 use crate::framework::{CommonKeys, DeadLetterKeys, ErrorsTolerance, SinkKeys, SourceKeys};
@@ -111,6 +114,8 @@ impl Blueprint {
             find_plugin(registry, properties).map_err(|e| FieldErrors(vec![e]))?;
         let mut errors = FieldErrors::default();
         let common = gather(CommonKeys::parse(properties), &mut errors);
+        let wanted = common.as_ref().and_then(|common| common.connector_version.as_deref());
+        errors.extend(wrong_version("connector.plugin.version", wanted, plugin.info()));
         let direction = match plugin {
             ConnectorPlugin::Sink(_) => {
                 let keys = gather(SinkKeys::parse(properties), &mut errors);
@@ -193,6 +198,21 @@ fn gather<T>(parsed: Result<T, FieldErrors>, errors: &mut FieldErrors) -> Option
     parsed.map_err(|mut found| errors.0.append(&mut found.0)).ok()
 }
 
+/// Refuses a plug-in if `key` asks for other versions than its own (KIP-891). There is one version of each,
+/// the one that is built in.
+fn wrong_version(key: &str, wanted: Option<&str>, plugin: PluginInfo) -> Option<FieldError> {
+    let wanted = wanted?;
+    let reason = match VersionRequirement::parse(wanted) {
+        Ok(requirement) if requirement.admits(plugin.version) => return None,
+        Ok(_) => {
+            let class = plugin.names.first().map_or("", |name| name.name);
+            format!("Of {class} there is only version {}", plugin.version)
+        }
+        Err(reason) => reason,
+    };
+    Some(FieldError::invalid(key, Some(wanted), reason))
+}
+
 /// Puts the chain of a connector together.
 ///
 /// # Errors
@@ -261,6 +281,13 @@ fn named_converter(
         Part::Key | Part::Value => registry.find_converter(class),
     }
     .ok_or_else(|| not_found(key, class))?;
+    // The connector's word counts for the worker's converter too: it is the one that will be used.
+    settings.remove("plugin.version");
+    let version_key = format!("{key}.plugin.version");
+    let wanted = properties.get(&version_key);
+    if let Some(error) = wrong_version(&version_key, wanted, plugin.info) {
+        return Err(error.into());
+    }
     let part_name = match part {
         Part::Key => "key",
         Part::Value => "value",
@@ -310,7 +337,12 @@ fn step(
         own.remove("type").ok_or_else(|| FieldErrors(vec![FieldError::missing(&*type_key)]))?;
     let predicate = own.remove("predicate");
     let negate = own.remove("negate");
+    let version = own.remove("plugin.version");
     let plugin = registry.find_transform(&class).ok_or_else(|| not_found(&type_key, &class))?;
+    let version_key = format!("{prefix}plugin.version");
+    if let Some(error) = wrong_version(&version_key, version.as_deref(), plugin.info) {
+        return Err(error.into());
+    }
     let transform =
         (plugin.build)(&own, BuildFor::Chain).map_err(|errors| prefixed(errors, &prefix))?;
     let guard = match (predicate, negate) {
@@ -348,7 +380,12 @@ fn guard(
     let type_key = format!("{prefix}type");
     let class =
         own.remove("type").ok_or_else(|| FieldErrors(vec![FieldError::missing(&*type_key)]))?;
+    let version = own.remove("plugin.version");
     let plugin = registry.find_predicate(&class).ok_or_else(|| not_found(&type_key, &class))?;
+    let version_key = format!("{prefix}plugin.version");
+    if let Some(error) = wrong_version(&version_key, version.as_deref(), plugin.info) {
+        return Err(error.into());
+    }
     let predicate =
         (plugin.build)(&own, BuildFor::Chain).map_err(|errors| prefixed(errors, &prefix))?;
     Ok(Guard { predicate, negate })

@@ -10,7 +10,7 @@ use towpath_formats::rest::{
 use towpath_sdk::config::{
     self, ConfigDef, ConfigKey, ConnectorConfig, FieldErrors, FieldType, Properties,
 };
-use towpath_sdk::plugin::{ConnectorPlugin, ConverterPlugin, PluginName, Registry};
+use towpath_sdk::plugin::{ConnectorPlugin, ConverterPlugin, PartPlugin, PluginName, Registry};
 
 use crate::build::{self, WorkerDefaults};
 use crate::framework::{CommonKeys, SinkKeys, SourceKeys};
@@ -36,7 +36,11 @@ pub fn config_infos(
         .filter(|key| key.prefix().is_none())
         .map(|key| ConfigInfo {
             definition: key_info(key),
-            value: value_info(key, properties, &errors),
+            value: ConfigValueInfo {
+                // Without a plug-in there is no version to choose, nor to show.
+                visible: !key.name.ends_with(".plugin.version") || key.default.is_some(),
+                ..value_info(key, properties, &errors)
+            },
         })
         .collect();
     // An error of a key that no definition has still shows.
@@ -57,6 +61,16 @@ pub fn key_infos(definition: &ConfigDef) -> Vec<ConfigKeyInfo> {
     definition.keys.iter().map(key_info).collect()
 }
 
+/// The same for a connector under one of its names: its own keys, then those of every connector.
+#[must_use]
+pub fn connector_key_infos(plugin: &ConnectorPlugin, name: &PluginName) -> Vec<ConfigKeyInfo> {
+    let mut all = plugin.definition().with_defaults(name.defaults);
+    let mut framework = framework_keys(plugin);
+    set_version(&mut framework, "connector.plugin.version", Some(plugin.info().version));
+    all.merge(framework);
+    key_infos(&all)
+}
+
 fn definition_of(
     registry: &Registry,
     worker: &WorkerDefaults,
@@ -66,7 +80,6 @@ fn definition_of(
 ) -> ConfigDef {
     let mut all = ConfigDef::new();
     all.merge(framework(registry, worker, plugin));
-    let common = CommonKeys::parse(properties);
     let aliases = |key: &str| -> Vec<String> {
         properties
             .get(key)
@@ -84,17 +97,15 @@ fn definition_of(
     }
     all.merge(plugin.definition().with_defaults(name.defaults));
     for key in ["key.converter", "value.converter", "header.converter"] {
-        let own = match (&common, key) {
-            (Ok(common), "key.converter") => common.key_converter.clone(),
-            (Ok(common), "value.converter") => common.value_converter.clone(),
-            (Ok(common), _) => common.header_converter.clone(),
-            (Err(_), key) => properties.get(key).map(str::to_owned),
+        let find = |class: &str| match key {
+            "header.converter" => registry.find_header_converter(class),
+            _ => registry.find_converter(class),
         };
-        let plugin = own.and_then(|class| match key {
-            "header.converter" => registry.find_header_converter(&class),
-            _ => registry.find_converter(&class),
-        });
-        if let Some(plugin) = plugin {
+        let own = properties.get(key).map(str::trim).filter(|class| !class.is_empty());
+        let used = own.or_else(|| all.get(key)?.default.as_deref()).and_then(find);
+        let version = used.map(|plugin| plugin.info.version);
+        set_version(&mut all, &format!("{key}.plugin.version"), version);
+        if let Some(plugin) = own.and_then(find) {
             all.merge((plugin.definition)().clone().prefixed(&format!("{key}.")));
         }
     }
@@ -102,7 +113,8 @@ fn definition_of(
 }
 
 fn framework(registry: &Registry, worker: &WorkerDefaults, plugin: &ConnectorPlugin) -> ConfigDef {
-    let mut framework = CommonKeys::definition().clone();
+    let mut framework = framework_keys(plugin);
+    set_version(&mut framework, "connector.plugin.version", Some(plugin.info().version));
     let name = |p: &ConverterPlugin| p.info.names.iter().map(|n| n.name.to_owned());
     let converters: Vec<String> = registry.converters().iter().flat_map(name).collect();
     let header_converters: Vec<String> = registry.header_converters().flat_map(name).collect();
@@ -116,6 +128,11 @@ fn framework(registry: &Registry, worker: &WorkerDefaults, plugin: &ConnectorPlu
             key.recommended.clone_from(recommended);
         }
     }
+    framework
+}
+
+fn framework_keys(plugin: &ConnectorPlugin) -> ConfigDef {
+    let mut framework = CommonKeys::definition().clone();
     framework.merge(match plugin {
         ConnectorPlugin::Sink(_) => SinkKeys::definition().clone(),
         ConnectorPlugin::Source(_) => SourceKeys::definition().clone(),
@@ -123,51 +140,85 @@ fn framework(registry: &Registry, worker: &WorkerDefaults, plugin: &ConnectorPlu
     framework
 }
 
-/// The keys of the transform or predicate `alias`, under their prefix and in a group of their own.
+/// There is one version of a plug-in: it is the default, and the one to recommend.
+fn set_version(definition: &mut ConfigDef, key: &str, version: Option<&str>) {
+    if let Some(key) = definition.keys.iter_mut().find(|k| k.name == key) {
+        key.default = version.map(str::to_owned);
+        key.recommended = version.map(str::to_owned).into_iter().collect();
+    }
+}
+
+/// The keys of the transform or predicate `alias`, under their prefix and in a group of their own: class and
+/// version, then the others by name, as Connect orders them.
 fn chain_part(registry: &Registry, properties: &Properties, kind: &str, alias: &str) -> ConfigDef {
     let prefix = format!("{kind}.{alias}.");
-    let (title, word) = match kind {
-        "transforms" => (format!("Transforms: {alias}"), "Transformation"),
-        _ => (format!("Predicates: {alias}"), "Predicate"),
+    let (title, word, names) = match kind {
+        "transforms" => ("Transforms", "Transformation", part_names(registry.transforms())),
+        _ => ("Predicates", "Predicate", part_names(registry.predicates())),
     };
-    let mut part = ConfigDef::new();
-    let text = format!("Class for the '{alias}' {}.", word.to_lowercase());
-    let mut class = ConfigKey::new("type", FieldType::Class, text);
+    let found = properties.get(&format!("{prefix}type")).and_then(|class| match kind {
+        "transforms" => registry.find_transform(class).map(|p| (p.info, (p.definition)())),
+        _ => registry.find_predicate(class).map(|p| (p.info, (p.definition)())),
+    });
+    let mut class = ConfigKey::new("type", FieldType::Class, format!("The class of '{alias}'."));
     class.required = true;
     class.importance = config::Importance::High;
     class.width = config::Width::Long;
     class.display_name = format!("{word} type for {alias}");
-    part.keys.push(class);
+    class.recommended = names;
+    let mut version = ConfigKey::new(
+        "plugin.version",
+        FieldType::String,
+        "Which version of that class: one, or ranges such as `[1.0,2.0)`; any if absent.",
+    );
+    version.importance = config::Importance::High;
+    version.width = config::Width::Long;
+    version.display_name = format!("{word} version for {alias}");
+    let mut part = ConfigDef { keys: vec![class, version] };
+    set_version(&mut part, "plugin.version", found.map(|(info, _)| info.version));
+    let mut others = ConfigDef::new();
     if kind == "transforms" {
-        let mut predicate = ConfigKey::new(
-            "predicate",
-            FieldType::String,
-            "The alias of a predicate used to determine whether to apply this transformation.",
-        );
-        predicate.importance = config::Importance::Medium;
-        part.keys.push(predicate);
-        let mut negate = ConfigKey::new(
-            "negate",
-            FieldType::Boolean,
-            "Whether the configured predicate should be negated.",
-        );
-        negate.default = Some("false".to_owned());
-        negate.importance = config::Importance::Medium;
-        part.keys.push(negate);
+        others.keys = guard_keys();
     }
-    if let Some(class) = properties.get(&format!("{prefix}type")) {
-        let own = match kind {
-            "transforms" => registry.find_transform(class).map(|p| p.definition),
-            _ => registry.find_predicate(class).map(|p| p.definition),
-        };
-        part.merge(own.map(|definition| definition().clone()).unwrap_or_default());
+    others.merge(found.map(|(_, definition)| definition.clone()).unwrap_or_default());
+    others.keys.sort_by(|a, b| a.name.cmp(&b.name));
+    part.merge(others);
+    for key in &mut part.keys {
+        key.group = Some(format!("{title}: {alias}"));
     }
-    let mut part = part.prefixed(&prefix);
     for (order, key) in (0..).zip(&mut part.keys) {
-        key.group = Some(title.clone());
         key.order = order;
     }
+    // A form shows these keys without their prefix, which the group's title already tells.
+    let names: Vec<String> = part.keys.iter().map(|key| key.display_name.clone()).collect();
+    let mut part = part.prefixed(&prefix);
+    for (key, name) in part.keys.iter_mut().zip(names) {
+        key.display_name = name;
+    }
     part
+}
+
+fn part_names<T: ?Sized>(plugins: &[PartPlugin<T>]) -> Vec<String> {
+    let names = plugins.iter().flat_map(|plugin| plugin.info.names);
+    names.map(|name| name.name.to_owned()).collect()
+}
+
+/// What a transform may be guarded by.
+fn guard_keys() -> Vec<ConfigKey> {
+    let mut predicate = ConfigKey::new(
+        "predicate",
+        FieldType::String,
+        "The alias of a predicate: only records for which it holds are transformed.",
+    );
+    predicate.importance = config::Importance::Medium;
+    let mut negate = ConfigKey::new(
+        "negate",
+        FieldType::Boolean,
+        "Transforms the records for which the predicate does not hold, and no others.",
+    );
+    negate.default = Some("false".to_owned());
+    negate.importance = config::Importance::Medium;
+    vec![negate, predicate]
 }
 
 fn key_info(key: &ConfigKey) -> ConfigKeyInfo {

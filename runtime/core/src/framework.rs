@@ -60,6 +60,10 @@ pub struct CommonKeys {
     /// its simple name, or a short name of Towpath's, which means better defaults.
     #[config(key = "connector.class", importance = high, order = 2, width = long, display = "Connector class")]
     pub connector_class: String,
+    /// Which version of the connector's class: one version, or ranges in Maven's notation such as
+    /// `[1.0,2.0)`. Any if absent.
+    #[config(key = "connector.plugin.version", order = 3, width = medium, display = "Connector version")]
+    pub connector_version: Option<String>,
     /// The most tasks that the connector may have.
     #[config(key = "tasks.max", default = 1, importance = high, order = 4, width = short, display = "Tasks max", range(min = 1))]
     pub tasks_max: i32,
@@ -70,12 +74,21 @@ pub struct CommonKeys {
     /// The converter of record keys; the worker's if absent.
     #[config(key = "key.converter", importance = low, order = 6, width = short, display = "Key converter class", class)]
     pub key_converter: Option<String>,
+    /// Which version of the key converter's class, like `connector.plugin.version`.
+    #[config(key = "key.converter.plugin.version", importance = low, order = 7, width = short, display = "Key converter version")]
+    pub key_converter_version: Option<String>,
     /// The converter of record values; the worker's if absent.
     #[config(key = "value.converter", importance = low, order = 8, width = short, display = "Value converter class", class)]
     pub value_converter: Option<String>,
+    /// Which version of the value converter's class, like `connector.plugin.version`.
+    #[config(key = "value.converter.plugin.version", importance = low, order = 9, width = short, display = "Value converter version")]
+    pub value_converter_version: Option<String>,
     /// The converter of header values; the worker's if absent.
     #[config(key = "header.converter", importance = low, order = 10, width = short, display = "Header converter class", class)]
     pub header_converter: Option<String>,
+    /// Which version of the header converter's class, like `connector.plugin.version`.
+    #[config(key = "header.converter.plugin.version", importance = low, order = 11, width = short, display = "Header converter version")]
+    pub header_converter_version: Option<String>,
     /// Aliases of the transforms to apply to each record, in order.
     #[config(key = "transforms", default = "", importance = low, group = "Transforms", order = 12, width = long, display = "Transforms")]
     pub transforms: Vec<String>,

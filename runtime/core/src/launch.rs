@@ -337,12 +337,26 @@ impl Launcher for Engine {
         let (wanted, receiver) = watch::channel(start.wanted);
         let status = StatusCell::default();
         let id = start.id.clone();
+        let of = id.clone();
         let topics = Arc::new(TopicNotes::new(id.clone(), self.0.topic_uses.clone()));
         let running =
             self.clone().run(start, status.clone(), Arc::clone(&topics), receiver.clone());
         let task = self.0.data.spawn(running);
         let deadline = self.0.worker.stop_timeout * 2 + STOP_GRACE;
-        let ended = ended(id, task, receiver, deadline).boxed();
+        let ended = ended(id, task, receiver, deadline);
+        let metrics = Arc::clone(&self.0.metrics);
+        let ended = async move {
+            let end = ended.await;
+            match &end {
+                Err(_) => {
+                    metrics.task(&of.connector, of.task).ends.inc();
+                }
+                // It was stopped, so it is deleted, runs elsewhere, or begins anew.
+                Ok(()) => metrics.forget(&of.connector, of.task),
+            }
+            end
+        }
+        .boxed();
         TaskHandle { wanted, status, topics, ended }
     }
 

@@ -4,6 +4,7 @@
 //! labels `connector` and `task`. The HTTP API renders the registry.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -52,12 +53,15 @@ pub struct Metrics {
     dead_letter_failures: Family<TaskLabels, Counter>,
     commits: Family<TaskLabels, Counter>,
     commit_failures: Family<TaskLabels, Counter>,
-    restarts: Family<TaskLabels, Counter>,
+    retries: Family<TaskLabels, Counter>,
+    ends: Family<TaskLabels, Counter>,
     lag: Family<TaskLabels, Gauge>,
     held: Family<TaskLabels, Gauge>,
     write_seconds: Family<TaskLabels, Histogram, Seconds>,
     commit_seconds: Family<TaskLabels, Histogram, Seconds>,
     events: Family<EventLabels, Counter>,
+    /// The names of events that some connector has counted.
+    event_names: Mutex<BTreeSet<&'static str>>,
 }
 
 /// The instruments of one task.
@@ -85,8 +89,10 @@ pub struct TaskMetrics {
     pub commits: Counter,
     /// Progress that could not be stored.
     pub commit_failures: Counter,
-    /// Restarts of the task by the engine.
-    pub restarts: Counter,
+    /// Operations tried again because their error may heal.
+    pub retries: Counter,
+    /// Times that the task as a whole ended with an error.
+    pub ends: Counter,
     /// Records between what is committed and the end of the log.
     pub lag: Gauge,
     /// Bytes that the task's pipeline holds.
@@ -156,12 +162,18 @@ impl Metrics {
                 "task_commit_failures",
                 "Times that progress could not be stored"
             ),
-            restarts: family!(Counter, "task_restarts", "Restarts of a failed task by the engine"),
+            retries: family!(
+                Counter,
+                "task_retries",
+                "Operations tried again because their error may heal"
+            ),
+            ends: family!(Counter, "task_failures", "Times that the task ended with an error"),
             lag: family!(Gauge, "task_lag_records", "Records between the commit and the log's end"),
             held: family!(Gauge, "task_held_bytes", "Bytes that the task's pipeline holds"),
             write_seconds,
             commit_seconds,
             events,
+            event_names: Mutex::default(),
             registry: Mutex::new(registry),
         }
     }
@@ -181,7 +193,8 @@ impl Metrics {
             dead_letter_failures: self.dead_letter_failures.get_or_create(&labels).clone(),
             commits: self.commits.get_or_create(&labels).clone(),
             commit_failures: self.commit_failures.get_or_create(&labels).clone(),
-            restarts: self.restarts.get_or_create(&labels).clone(),
+            retries: self.retries.get_or_create(&labels).clone(),
+            ends: self.ends.get_or_create(&labels).clone(),
             lag: self.lag.get_or_create(&labels).clone(),
             held: self.held.get_or_create(&labels).clone(),
             write_seconds: self.write_seconds.get_or_create(&labels).clone(),
@@ -205,9 +218,14 @@ impl Metrics {
             &self.dead_letter_failures,
             &self.commits,
             &self.commit_failures,
-            &self.restarts,
+            &self.retries,
+            &self.ends,
         ] {
             family.remove(&labels);
+        }
+        for event in self.event_names.lock().iter() {
+            let TaskLabels { connector, task } = labels.clone();
+            self.events.remove(&EventLabels { connector, task, event: Cow::Borrowed(event) });
         }
         self.lag.remove(&labels);
         self.held.remove(&labels);
@@ -239,6 +257,7 @@ impl TaskMetrics {
             task: self.labels.task,
             event: Cow::Borrowed(event),
         };
+        self.all.event_names.lock().insert(event);
         self.all.events.get_or_create(&labels).inc_by(n);
     }
 }
@@ -257,6 +276,7 @@ mod tests {
         assert!(text.contains(r#"towpath_task_records_total{connector="c",task="3"} 7"#), "{text}");
         assert!(text.contains(r#"event="uploads"} 2"#), "{text}");
         metrics.forget("c", 3);
-        assert!(!metrics.render().unwrap().contains("towpath_task_records_total{"));
+        let text = metrics.render().unwrap();
+        assert!(!text.contains(r#"connector="c""#), "{text}");
     }
 }

@@ -28,6 +28,7 @@ pub mod messages;
 pub mod offset_topic;
 pub mod override_policy;
 pub mod partitioner;
+pub mod plugin_version;
 pub mod properties_file;
 pub mod rest;
 pub mod status_topic;

@@ -4,7 +4,6 @@
 //! mistake (400 with line and column), where genuine Connect answers 500.
 
 use axum::extract::{FromRequest, Request};
-use axum::http::StatusCode;
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
@@ -20,7 +19,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
         let collected = request.into_body().collect().await.map_err(|error| {
             if is_too_large(&error) {
-                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "the request body is too large")
+                ApiError::too_large()
             } else {
                 ApiError::bad_request(format!("the request body could not be read: {error}"))
             }

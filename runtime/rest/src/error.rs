@@ -25,6 +25,11 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
+    /// A body beyond the bound.
+    pub(crate) fn too_large() -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "the request body is too large")
+    }
+
     /// The bare text of a status, as Connect's server writes it.
     pub(crate) fn bare(status: StatusCode) -> Self {
         let reason = status.canonical_reason().unwrap_or_default();

@@ -15,6 +15,7 @@ mod body;
 mod error;
 pub mod logging;
 mod openapi;
+mod patience;
 mod routes;
 mod server;
 mod tls;

@@ -7,26 +7,31 @@ use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::error_handling::HandleErrorLayer;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use http_body_util::Limited;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceBuilder;
+use tower::{ServiceBuilder, ServiceExt};
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::load_shed::LoadShedLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
-use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::normalize_path::NormalizePath;
 use towpath_formats::worker_config::{Cors, HeaderAction, HeaderRule};
 
 use crate::error::ApiError;
+use crate::patience::Patient;
 
 /// How long open requests may take when the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,6 +51,8 @@ pub struct Limits {
     pub headers: Duration,
     /// Time for a request as a whole.
     pub request: Duration,
+    /// How long nothing may move on a connection; longer than `request`.
+    pub stillness: Duration,
 }
 
 impl Default for Limits {
@@ -56,6 +63,7 @@ impl Default for Limits {
             connections: 1024,
             headers: Duration::from_secs(10),
             request: Duration::from_secs(100),
+            stillness: Duration::from_secs(120),
         }
     }
 }
@@ -160,8 +168,12 @@ impl Bound {
                     continue;
                 }
             };
-            let connection =
-                Connection { router: router.clone(), headers: limits.headers, stop: stop.clone() };
+            let connection = Connection {
+                router: router.clone(),
+                headers: limits.headers,
+                stillness: limits.stillness,
+                stop: stop.clone(),
+            };
             let tls = self.tls.clone();
             tracker.spawn(async move {
                 connection.run(stream, tls).await;
@@ -178,16 +190,17 @@ impl Bound {
 struct Connection {
     router: NormalizePath<Router>,
     headers: Duration,
+    stillness: Duration,
     stop: CancellationToken,
 }
 
 impl Connection {
     async fn run(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
         match tls {
-            None => self.speak(TokioIo::new(stream)).await,
+            None => self.speak(stream).await,
             Some(acceptor) => {
                 match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-                    Ok(Ok(stream)) => self.speak(TokioIo::new(stream)).await,
+                    Ok(Ok(stream)) => self.speak(stream).await,
                     Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                     Err(_) => tracing::debug!("a TLS handshake took too long"),
                 }
@@ -197,8 +210,9 @@ impl Connection {
 
     async fn speak<I>(self, io: I)
     where
-        I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let io = TokioIo::new(Patient::new(io, self.headers, self.stillness));
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(self.headers);
         builder.http2().timer(TokioTimer::new()).max_concurrent_streams(64);
@@ -223,7 +237,10 @@ fn bounded(router: Router, options: ServeOptions) -> NormalizePath<Router> {
     let ServeOptions { limits, cors, headers } = options;
     let request = limits.request;
     let router = match cors {
-        Some(cors) => router.layer(cors_layer(&cors)),
+        Some(cors) => {
+            let plain = axum::middleware::from_fn_with_state(router.clone(), without_cors);
+            router.layer(cors_layer(&cors)).layer(plain)
+        }
         None => router,
     };
     let shed = ServiceBuilder::new()
@@ -234,7 +251,7 @@ fn bounded(router: Router, options: ServeOptions) -> NormalizePath<Router> {
         .layer(GlobalConcurrencyLimitLayer::new(limits.requests));
     let router = router
         .layer(axum::middleware::from_fn(
-            move |incoming, next: axum::middleware::Next| async move {
+            move |incoming, next: Next| async move {
                 match tokio::time::timeout(request, next.run(incoming)).await {
                     Ok(response) => response,
                     Err(_) => {
@@ -244,7 +261,9 @@ fn bounded(router: Router, options: ServeOptions) -> NormalizePath<Router> {
                 }
             },
         ))
-        .layer(RequestBodyLimitLayer::new(limits.body_bytes))
+        .layer(axum::middleware::from_fn(move |incoming, next| {
+            bounded_body(limits.body_bytes, incoming, next)
+        }))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| -> Response {
             let text = panic.downcast_ref::<&str>().copied().unwrap_or("(no text)");
             tracing::error!(text, "a request panicked");
@@ -262,6 +281,26 @@ fn bounded(router: Router, options: ServeOptions) -> NormalizePath<Router> {
             std::future::ready(response)
         }));
     NormalizePath::trim_trailing_slash(router)
+}
+
+/// Refuses a body that says that it is too large, and cuts off one that turns out to be.
+async fn bounded_body(limit: usize, request: Request, next: Next) -> Response {
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok());
+    let length = length.and_then(|text| text.parse::<u64>().ok());
+    if length.is_some_and(|length| length > limit as u64) {
+        return ApiError::too_large().into_response();
+    }
+    let body = |body| Body::new(Limited::new(body, limit));
+    next.run(request.map(body)).await
+}
+
+/// `OPTIONS` is a question of a browser's only with its header; without it, it asks for a path's methods.
+async fn without_cors(State(plain): State<Router>, request: Request, next: Next) -> Response {
+    let preflight = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    if request.method() == Method::OPTIONS && !preflight {
+        return plain.oneshot(request).await.into_response();
+    }
+    next.run(request).await
 }
 
 fn cors_layer(cors: &Cors) -> CorsLayer {

@@ -3,6 +3,7 @@
 
 mod http;
 mod logging;
+mod memory;
 mod planes;
 mod quickstart;
 mod reference;

@@ -19,6 +19,7 @@ use towpath_sdk::clock::SystemClock;
 
 use crate::http;
 use crate::logging::Logging;
+use crate::memory::ResidentMemory;
 use crate::planes::Planes;
 use crate::registry::registry;
 use crate::signals;
@@ -68,6 +69,7 @@ pub(crate) async fn run<F: Future<Output = ()> + Send + 'static>(
     let Settings { config, resolver } = settings;
     let listeners = http::bind(&config).await?;
     let metrics = Arc::new(Metrics::new());
+    metrics.register(|registry| registry.register_collector(Box::new(ResidentMemory)));
     let options = defaults::herder_options(&config, listeners.advertised(), &logging);
     let offsets = Arc::new(OffsetStore::new(
         Arc::clone(&control),

@@ -430,7 +430,7 @@ impl Driver {
         }
         let backoff = self.lanes.backoff.entry(partition.clone()).or_default();
         let delay = backoff.next(error.retry_after());
-        self.metrics.event("lane_retries", 1);
+        self.metrics.retries.inc();
         let now = self.clock.now();
         let reason = format!("write {partition}: {}", error.chain());
         tracing::warn!(task = %self.spec.id, %partition, ?error, ?delay, "a lane failed and is built anew");

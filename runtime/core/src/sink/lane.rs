@@ -190,6 +190,7 @@ impl LaneRun {
             if started.elapsed().checked_add(delay).is_none_or(|spent| spent > timeout) {
                 return Err(fault);
             }
+            self.metrics.retries.inc();
             tokio::time::sleep(delay).await;
             match self.chain.decode(origin) {
                 Ok(record) => return Ok(record),

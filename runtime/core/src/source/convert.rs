@@ -150,6 +150,7 @@ impl Converter {
             if started.elapsed().checked_add(delay).is_none_or(|spent| spent > timeout) {
                 return Err(failed);
             }
+            self.metrics.retries.inc();
             tokio::time::sleep(delay).await;
             Failed { record, done, .. } = *failed;
         }

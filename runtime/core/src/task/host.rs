@@ -67,7 +67,13 @@ impl Host for TaskHost {
     }
 
     fn count(&self, name: &'static str, n: u64) {
-        self.metrics.event(name, n);
+        match name {
+            // What contexts count when they try again for a connector (`TaskContext::retry`).
+            "retries" => {
+                self.metrics.retries.inc_by(n);
+            }
+            _ => self.metrics.event(name, n),
+        }
     }
 
     fn guarantee(&self, guarantee: Guarantee) {

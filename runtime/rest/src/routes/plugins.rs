@@ -32,7 +32,7 @@ fn every(registry: &Registry) -> Vec<(PluginKind, plugin::PluginInfo)> {
     let mut every = Vec::new();
     every.extend(registry.connectors().iter().map(|p| (p.kind(), p.info())));
     every.extend(registry.converters().iter().map(|p| (PluginKind::Converter, p.info)));
-    every.extend(registry.converters().iter().map(|p| (PluginKind::HeaderConverter, p.info)));
+    every.extend(registry.header_converters().map(|p| (PluginKind::HeaderConverter, p.info)));
     every.extend(registry.transforms().iter().map(|p| (PluginKind::Transformation, p.info)));
     every.extend(registry.predicates().iter().map(|p| (PluginKind::Predicate, p.info)));
     every
@@ -68,7 +68,11 @@ pub(super) async fn definition(
     State(shared): State<Shared>,
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
-    let definition = find(shared.engine.registry(), &name).ok_or_else(|| unknown(&name))?;
+    let registry = shared.engine.registry();
+    if let Some((plugin, name)) = registry.find_connector(&name) {
+        return Ok(Json(describe::connector_key_infos(plugin, name)).into_response());
+    }
+    let definition = find(registry, &name).ok_or_else(|| unknown(&name))?;
     Ok(Json(describe::key_infos(definition)).into_response())
 }
 
@@ -76,11 +80,9 @@ fn unknown(name: &str) -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, messages::unknown_plugin(name))
 }
 
+/// The keys of a part of a chain. Those of connectors are more than their own.
 fn find<'r>(registry: &'r Registry, name: &str) -> Option<&'r ConfigDef> {
-    if let Some((plugin, _)) = registry.find_connector(name) {
-        return Some(plugin.definition());
-    }
-    if let Some(plugin) = registry.find_converter(name) {
+    if let Some(plugin) = registry.find_header_converter(name) {
         return Some((plugin.definition)());
     }
     if let Some(plugin) = registry.find_transform(name) {

@@ -1,0 +1,5 @@
+//! The server's bounds, over real sockets.
+
+mod bounds;
+mod cors;
+mod wire;

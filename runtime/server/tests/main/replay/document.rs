@@ -1,0 +1,1 @@
+//! `docs/rest-differences.md`, made from the table.
