@@ -3,6 +3,7 @@
 //! Duty: find the plug-ins that a configuration names, parse every part of it once, and put pipelines
 //! together. All that is wrong is collected, field by field. Pure: nothing outside is reached.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use towpath_sdk::converter::Part;
 use towpath_sdk::plugin::{
     BuildFor, ConnectorPlugin, ConverterPlugin, PluginInfo, PluginName, Registry,
 };
+use towpath_sdk::transform::Predicate;
 
 use crate::chain::{Chain, Guard, NamedConverter, Step};
 use crate::framework::{CommonKeys, DeadLetterKeys, ErrorsTolerance, SinkKeys, SourceKeys};
@@ -243,7 +245,8 @@ pub fn chain(
         &worker.header_converter,
         Part::Header,
     );
-    let steps = gather(steps(registry, common, properties), &mut errors);
+    let predicates = predicates(registry, common, properties, &mut errors);
+    let steps = gather(steps(registry, common, properties, &predicates), &mut errors);
     match (key, value, header, steps, errors.is_empty()) {
         (Some(key), Some(value), Some(header), Some(steps), true) => {
             Ok(Chain { key, value, header, steps })
@@ -304,10 +307,51 @@ fn full_name(plugin: &ConverterPlugin) -> Arc<str> {
     plugin.info.names.first().map_or("", |name| name.name).into()
 }
 
+/// The predicates by alias, also those that guard nothing; those that are wrong are left out.
+type Predicates<'a> = HashMap<&'a str, Arc<dyn Predicate>>;
+
+fn predicates<'a>(
+    registry: &Registry,
+    common: &'a CommonKeys,
+    properties: &Properties,
+    errors: &mut FieldErrors,
+) -> Predicates<'a> {
+    let mut built = HashMap::new();
+    for (index, alias) in common.predicates.iter().enumerate() {
+        if common.predicates[..index].contains(alias) {
+            let text = format!("Duplicate alias provided: {alias}");
+            errors.0.push(FieldError::other("predicates", text));
+        } else if let Some(predicate) = gather(predicate(registry, properties, alias), errors) {
+            built.insert(alias.as_str(), predicate);
+        }
+    }
+    built
+}
+
+fn predicate(
+    registry: &Registry,
+    properties: &Properties,
+    alias: &str,
+) -> Result<Arc<dyn Predicate>, FieldErrors> {
+    let prefix = format!("predicates.{alias}.");
+    let mut own = properties.with_prefix(&prefix);
+    let type_key = format!("{prefix}type");
+    let class =
+        own.remove("type").ok_or_else(|| FieldErrors(vec![FieldError::missing(&*type_key)]))?;
+    let version = own.remove("plugin.version");
+    let plugin = registry.find_predicate(&class).ok_or_else(|| not_found(&type_key, &class))?;
+    let version_key = format!("{prefix}plugin.version");
+    if let Some(error) = wrong_version(&version_key, version.as_deref(), plugin.info) {
+        return Err(error.into());
+    }
+    (plugin.build)(&own, BuildFor::Chain).map_err(|errors| prefixed(errors, &prefix))
+}
+
 fn steps(
     registry: &Registry,
     common: &CommonKeys,
     properties: &Properties,
+    predicates: &Predicates<'_>,
 ) -> Result<Vec<Step>, FieldErrors> {
     let mut errors = FieldErrors::default();
     let mut steps = Vec::new();
@@ -317,19 +361,23 @@ fn steps(
             errors.0.push(FieldError::other("transforms", text));
             continue;
         }
-        if let Some(step) = gather(step(registry, common, properties, alias), &mut errors) {
+        if let Some(Some(step)) =
+            gather(step(registry, common, properties, alias, predicates), &mut errors)
+        {
             steps.push(step);
         }
     }
     if errors.is_empty() { Ok(steps) } else { Err(errors) }
 }
 
+/// The step of the transform `alias`; none if only its predicate is wrong.
 fn step(
     registry: &Registry,
     common: &CommonKeys,
     properties: &Properties,
     alias: &str,
-) -> Result<Step, FieldErrors> {
+    predicates: &Predicates<'_>,
+) -> Result<Option<Step>, FieldErrors> {
     let prefix = format!("transforms.{alias}.");
     let mut own = properties.with_prefix(&prefix);
     let type_key = format!("{prefix}type");
@@ -348,7 +396,14 @@ fn step(
     let guard = match (predicate, negate) {
         (Some(name), negate) => {
             let negate = negate.is_some_and(|n| n.trim().eq_ignore_ascii_case("true"));
-            Some(guard(registry, common, properties, &prefix, &name, negate)?)
+            if !common.predicates.contains(&name) {
+                let key = format!("{prefix}predicate");
+                let text = format!("'{name}' is not an alias that 'predicates' lists");
+                return Err(FieldErrors(vec![FieldError::other(key, text)]));
+            }
+            // What is wrong with the predicate has been said already.
+            let Some(predicate) = predicates.get(name.as_str()) else { return Ok(None) };
+            Some(Guard { predicate: Arc::clone(predicate), negate })
         }
         (None, Some(_)) => {
             let text = format!(
@@ -359,36 +414,7 @@ fn step(
         (None, None) => None,
     };
     let class = plugin.info.names.first().map_or("", |name| name.name).into();
-    Ok(Step { class, transform, guard })
-}
-
-fn guard(
-    registry: &Registry,
-    common: &CommonKeys,
-    properties: &Properties,
-    transform_prefix: &str,
-    name: &str,
-    negate: bool,
-) -> Result<Guard, FieldErrors> {
-    if !common.predicates.iter().any(|alias| alias == name) {
-        let key = format!("{transform_prefix}predicate");
-        let text = format!("'{name}' is not an alias that 'predicates' lists");
-        return Err(FieldErrors(vec![FieldError::other(key, text)]));
-    }
-    let prefix = format!("predicates.{name}.");
-    let mut own = properties.with_prefix(&prefix);
-    let type_key = format!("{prefix}type");
-    let class =
-        own.remove("type").ok_or_else(|| FieldErrors(vec![FieldError::missing(&*type_key)]))?;
-    let version = own.remove("plugin.version");
-    let plugin = registry.find_predicate(&class).ok_or_else(|| not_found(&type_key, &class))?;
-    let version_key = format!("{prefix}plugin.version");
-    if let Some(error) = wrong_version(&version_key, version.as_deref(), plugin.info) {
-        return Err(error.into());
-    }
-    let predicate =
-        (plugin.build)(&own, BuildFor::Chain).map_err(|errors| prefixed(errors, &prefix))?;
-    Ok(Guard { predicate, negate })
+    Ok(Some(Step { class, transform, guard }))
 }
 
 fn not_found(key: &str, class: &str) -> FieldErrors {

@@ -20,10 +20,10 @@ use crate::framework::{CommonKeys, SinkKeys, SourceKeys};
 pub fn config_infos(
     registry: &Registry,
     worker: &WorkerDefaults,
-    class: &str,
     properties: &Properties,
     errors: &FieldErrors,
 ) -> ConfigInfos {
+    let class = properties.get("connector.class").map_or("", str::trim);
     let Ok((plugin, name)) = build::find_plugin(registry, properties) else {
         return ConfigInfos::new(class, Vec::new(), Vec::new());
     };
@@ -259,7 +259,10 @@ fn key_info(key: &ConfigKey) -> ConfigKeyInfo {
 fn value_info(key: &ConfigKey, properties: &Properties, errors: &FieldErrors) -> ConfigValueInfo {
     ConfigValueInfo {
         name: key.name.clone(),
-        value: key.echo(properties),
+        // A class that there isn't is no value.
+        value: key
+            .echo(properties)
+            .filter(|_| key.kind != FieldType::Class || errors.of(&key.name).next().is_none()),
         recommended_values: key.recommended.clone(),
         errors: errors.of(&key.name).map(ToString::to_string).collect(),
         visible: true,

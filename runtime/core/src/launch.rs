@@ -112,9 +112,9 @@ impl Engine {
 
     /// `properties` held against everything that may be in them, for forms.
     #[must_use]
-    pub fn config_infos(&self, class: &str, properties: &Properties) -> ConfigInfos {
+    pub fn config_infos(&self, properties: &Properties) -> ConfigInfos {
         let errors = self.field_errors(properties);
-        crate::describe::config_infos(&self.0.registry, &self.0.worker, class, properties, &errors)
+        crate::describe::config_infos(&self.0.registry, &self.0.worker, properties, &errors)
     }
 
     /// The plug-ins.

@@ -47,7 +47,8 @@ impl VersionRequirement {
         let mut ranges: Vec<Range> = Vec::new();
         let mut rest = text;
         while !rest.is_empty() {
-            let end = rest.find([']', ')']).ok_or_else(|| format!("a range in {text} has no end"))?;
+            let end =
+                rest.find([']', ')']).ok_or_else(|| format!("a range in {text} has no end"))?;
             let range = range(&rest[..=end])?;
             if ranges.last().is_some_and(|before| !comes_before(before, &range)) {
                 return Err(format!("the ranges in {text} overlap or are out of order"));
@@ -104,7 +105,8 @@ fn range(text: &str) -> Result<Range, String> {
     };
     let Some((from, to)) = inside.split_once(',') else {
         // A single version stands in square brackets.
-        let exactly = bound(inside, true).filter(|_| from_included && to_included).ok_or_else(wrong)?;
+        let exactly =
+            bound(inside, true).filter(|_| from_included && to_included).ok_or_else(wrong)?;
         return Ok(Range { from: Some(exactly.clone()), to: Some(exactly) });
     };
     if to.contains(',') {
@@ -185,7 +187,9 @@ impl Token {
             }
             (Part::Number(_), Part::Qualifier(_)) => Ordering::Greater,
             (Part::Qualifier(_), Part::Number(_)) => Ordering::Less,
-            (Part::Qualifier(a), Part::Qualifier(b)) => rank(a).cmp(&rank(b)).then_with(|| a.cmp(b)),
+            (Part::Qualifier(a), Part::Qualifier(b)) => {
+                rank(a).cmp(&rank(b)).then_with(|| a.cmp(b))
+            }
         }
     }
 }
@@ -332,8 +336,17 @@ mod tests {
     #[test]
     fn what_is_no_requirement_is_refused() {
         for wrong in [
-            "[1.0", "(1.0)", "[]", "1.0,2.0", "[2,1]", "[1,2],", "[1,2][3,4]", "[1,3],[2,4]",
-            "[1,2,3]", "1.0]", "[1,2]x",
+            "[1.0",
+            "(1.0)",
+            "[]",
+            "1.0,2.0",
+            "[2,1]",
+            "[1,2],",
+            "[1,2][3,4]",
+            "[1,3],[2,4]",
+            "[1,2,3]",
+            "1.0]",
+            "[1,2]x",
         ] {
             assert!(VersionRequirement::parse(wrong).is_err(), "{wrong}");
         }

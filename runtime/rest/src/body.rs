@@ -28,6 +28,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         if bytes.is_empty() {
             return Err(ApiError::bad_request("the request needs a JSON body"));
         }
+        // Serde would take a list for a struct, member by member.
+        if bytes.trim_ascii_start().first().is_some_and(|byte| matches!(byte, b'[' | b'"')) {
+            return Err(ApiError::bad_request("the request body must be a JSON object"));
+        }
         serde_json::from_slice(&bytes).map(Self).map_err(|error| {
             ApiError::bad_request(format!("the request body is not as it must be: {error}"))
         })

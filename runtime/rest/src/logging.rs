@@ -72,42 +72,30 @@ impl LogControl {
     /// The level of one logger; `None` if there is none of that name.
     #[must_use]
     pub fn level(&self, logger: &str) -> Option<LoggerLevel> {
-        let levels = self.0.levels.lock();
-        if let Some(set) = levels.get(logger) {
-            return Some(LoggerLevel { level: set.level.to_owned(), last_modified: Some(set.at) });
-        }
-        if logger != ROOT && target_of(logger).is_none() {
-            return None;
-        }
-        let above = levels.iter().filter(|(name, _)| is_below(logger, name));
-        let inherited =
-            above.max_by_key(|(name, _)| name.len()).or_else(|| levels.get_key_value(ROOT));
-        let level = inherited.map_or("INFO", |(_, set)| set.level);
-        Some(LoggerLevel { level: level.to_owned(), last_modified: None })
+        level_in(&self.0.levels.lock(), logger)
     }
 
-    /// Sets the level of `logger` and of those below it. Returns the loggers that it concerns.
+    /// Sets the level of `logger` and of those below it. Returns the loggers whose level is another
+    /// now; as in Connect, one that had it already is left alone.
     ///
     /// # Errors
     /// If there is no such level.
     pub fn set(&self, logger: &str, level: &str) -> Result<Vec<String>, UnknownLevel> {
         let level = level_of(level).ok_or(UnknownLevel)?;
         let at = SystemClock.now().millis();
-        let mut concerned: Vec<String> = Vec::new();
-        {
-            let mut levels = self.0.levels.lock();
-            levels.retain(|name, _| !is_below(name, logger));
-            if logger == ROOT || target_of(logger).is_some() {
-                levels.insert(logger.to_owned(), Set { level, at });
-                concerned.push(logger.to_owned());
-            }
-            for (known, _) in KNOWN.iter().filter(|(known, _)| is_below(known, logger)) {
-                levels.insert((*known).to_owned(), Set { level, at });
-                concerned.push((*known).to_owned());
-            }
-            (self.0.apply)(&directives(&self.0.base, &levels));
-        }
+        let mut levels = self.0.levels.lock();
+        let own = (logger == ROOT || target_of(logger).is_some()).then(|| logger.to_owned());
+        let known = KNOWN.iter().map(|(name, _)| (*name).to_owned());
+        let below = known.chain(levels.keys().cloned()).filter(|name| is_below(name, logger));
+        let mut concerned: Vec<String> = own.into_iter().chain(below).collect();
         concerned.sort();
+        concerned.dedup();
+        // Asked before any of them is set, since those below inherit.
+        concerned.retain(|name| level_in(&levels, name).is_some_and(|now| now.level != level));
+        for name in &concerned {
+            levels.insert(name.clone(), Set { level, at });
+        }
+        (self.0.apply)(&directives(&self.0.base, &levels));
         Ok(concerned)
     }
 
@@ -117,6 +105,19 @@ impl LogControl {
             tracing::warn!(logger, level, "the fleet set a log level that there isn't");
         }
     }
+}
+
+fn level_in(levels: &BTreeMap<String, Set>, logger: &str) -> Option<LoggerLevel> {
+    if let Some(set) = levels.get(logger) {
+        return Some(LoggerLevel { level: set.level.to_owned(), last_modified: Some(set.at) });
+    }
+    if logger != ROOT && target_of(logger).is_none() {
+        return None;
+    }
+    let above = levels.iter().filter(|(name, _)| is_below(logger, name));
+    let inherited = above.max_by_key(|(name, _)| name.len()).or_else(|| levels.get_key_value(ROOT));
+    let level = inherited.map_or("INFO", |(_, set)| set.level);
+    Some(LoggerLevel { level: level.to_owned(), last_modified: None })
 }
 
 fn is_below(name: &str, above: &str) -> bool {
@@ -191,6 +192,10 @@ mod tests {
         assert_eq!(control.level(logger).unwrap().level, "DEBUG");
         assert_eq!(*applied.lock(), "info,towpath_core=debug");
         assert!(control.level("no.such.logger").is_none());
+        // What has the level already is left alone; what lies below is set too.
+        assert!(control.set(logger, "DEBUG").unwrap().is_empty());
+        assert_eq!(control.set(logger, "TRACE").unwrap(), [logger]);
+        assert_eq!(control.set("org.apache.kafka.connect", "DEBUG").unwrap(), [logger]);
         assert_eq!(control.set(ROOT, "LOUD"), Err(UnknownLevel));
         control.set(ROOT, "warn").unwrap();
         assert!(applied.lock().starts_with("warn,"));

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
-use axum::error_handling::HandleErrorLayer;
 use axum::body::Body;
+use axum::error_handling::HandleErrorLayer;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -22,9 +22,9 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::{ServiceBuilder, ServiceExt};
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::load_shed::LoadShedLayer;
+use tower::{ServiceBuilder, ServiceExt};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
 use tower_http::normalize_path::NormalizePath;
@@ -250,17 +250,13 @@ fn bounded(router: Router, options: ServeOptions) -> NormalizePath<Router> {
         .layer(LoadShedLayer::new())
         .layer(GlobalConcurrencyLimitLayer::new(limits.requests));
     let router = router
-        .layer(axum::middleware::from_fn(
-            move |incoming, next: Next| async move {
-                match tokio::time::timeout(request, next.run(incoming)).await {
-                    Ok(response) => response,
-                    Err(_) => {
-                        ApiError::new(StatusCode::REQUEST_TIMEOUT, "the request took too long")
-                            .into_response()
-                    }
-                }
-            },
-        ))
+        .layer(axum::middleware::from_fn(move |incoming, next: Next| async move {
+            match tokio::time::timeout(request, next.run(incoming)).await {
+                Ok(response) => response,
+                Err(_) => ApiError::new(StatusCode::REQUEST_TIMEOUT, "the request took too long")
+                    .into_response(),
+            }
+        }))
         .layer(axum::middleware::from_fn(move |incoming, next| {
             bounded_body(limits.body_bytes, incoming, next)
         }))

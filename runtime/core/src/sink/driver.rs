@@ -460,6 +460,7 @@ impl Driver {
         for lane in self.lanes.running.values() {
             let cell = &lane.cell;
             let reports = cell.take_reports();
+            self.metrics.delivered.inc_by(reports.delivered);
             if !reports.rejects.is_empty() {
                 self.rejects.take(
                     &mut self.ledger,

@@ -26,6 +26,9 @@ use crate::chain::{Chain, Fault};
 use crate::metrics::TaskMetrics;
 use crate::settings::Tolerance;
 
+/// Batches of a lane that are told apart while they are not durable.
+const WRITTEN_MAX: usize = 1024;
+
 /// A record that failed, with all that its dead letter needs.
 #[derive(Debug)]
 pub(super) struct Reject {
@@ -38,6 +41,8 @@ pub(super) struct Reject {
 pub(super) struct Reports {
     pub(super) durable: Option<i64>,
     pub(super) rejects: Vec<Reject>,
+    /// Records in the batches that became durable as a whole, apart from the rejected ones.
+    pub(super) delivered: u64,
 }
 
 /// The shared end of a lane: the queue in, the reports out.
@@ -48,6 +53,8 @@ pub(super) struct LaneCell {
     arrived: Notify,
     draining: AtomicBool,
     reports: Mutex<Reports>,
+    /// Where each batch ends that the lane was given and that is not durable, and its records.
+    written: Mutex<VecDeque<(i64, u64)>>,
     /// Wakes the driver.
     reported: Arc<Notify>,
     put_class: Arc<str>,
@@ -67,6 +74,7 @@ impl LaneCell {
             arrived: Notify::new(),
             draining: AtomicBool::new(false),
             reports: Mutex::default(),
+            written: Mutex::default(),
             reported,
             put_class,
         })
@@ -90,6 +98,27 @@ impl LaneCell {
         std::mem::take(&mut *self.reports.lock())
     }
 
+    /// The lane is about to be given a batch of `records` that ends at `end`.
+    fn gives(&self, end: i64, records: usize) {
+        let mut written = self.written.lock();
+        let full = written.len() >= WRITTEN_MAX;
+        match written.back_mut() {
+            // A sink that holds much back is counted in larger steps.
+            Some(last) if full => *last = (end, last.1 + records as u64),
+            _ => written.push_back((end, records as u64)),
+        }
+    }
+
+    /// The records of batches that end at or below `end`, once.
+    fn covered(&self, end: i64) -> u64 {
+        let mut written = self.written.lock();
+        let mut records = 0;
+        while written.front().is_some_and(|(batch_end, _)| *batch_end <= end) {
+            records += written.pop_front().map_or(0, |(_, count)| count);
+        }
+        records
+    }
+
     fn report_fault(&self, origin: Origin, fault: Fault) {
         self.reports.lock().rejects.push(Reject { origin, fault });
         self.reported.notify_one();
@@ -102,7 +131,9 @@ impl LaneCell {
 
 impl ProgressSink for LaneCell {
     fn durable(&self, end: i64) {
+        let covered = self.covered(end);
         let mut reports = self.reports.lock();
+        reports.delivered += covered;
         if reports.durable.is_none_or(|before| before < end) {
             reports.durable = Some(end);
             drop(reports);
@@ -112,6 +143,12 @@ impl ProgressSink for LaneCell {
 
     fn reject(&self, record: SinkRecord, error: Error) {
         let origin = record.origin().clone();
+        // It is in the first batch that ends behind it, and will not be durable with the rest.
+        let mut written = self.written.lock();
+        if let Some((_, records)) = written.iter_mut().find(|(end, _)| record.offset() < *end) {
+            *records = records.saturating_sub(1);
+        }
+        drop(written);
         self.report_fault(origin, Fault::new(Stage::TaskPut, Arc::clone(&self.put_class), error));
     }
 }
@@ -138,6 +175,7 @@ impl LaneRun {
             if let Some(raw) = self.cell.next() {
                 let batch = self.decode(raw).await;
                 let started = Instant::now();
+                self.cell.gives(batch.end, batch.records.len());
                 lane.write(batch).await?;
                 self.metrics.write_seconds.observe(started.elapsed().as_secs_f64());
                 continue;

@@ -276,6 +276,7 @@ impl Driver {
             }
         }
         open.marks.fold(converted.marks);
+        self.host.metrics.held.set(i64::try_from(open.bytes).unwrap_or(i64::MAX));
         Ok(())
     }
 
@@ -290,6 +291,7 @@ impl Driver {
             without.bytes = open.bytes;
             return Err(Broken::Refused(error, without));
         }
+        let committing = Instant::now();
         let offsets = open.marks.take();
         let entries = to_store(&offsets);
         let connector = Arc::clone(&self.spec.id.connector);
@@ -309,7 +311,9 @@ impl Driver {
             self.stored.set(partition.clone(), Some(offset.clone()));
         }
         let metrics = &self.host.metrics;
-        metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
+        metrics.write_seconds.observe(began.elapsed().as_secs_f64());
+        metrics.commit_seconds.observe(committing.elapsed().as_secs_f64());
+        metrics.held.set(0);
         metrics.commits.inc();
         metrics.delivered.inc_by(open.records as u64);
         metrics.dead_letters.inc_by(open.letters as u64);
@@ -342,6 +346,8 @@ impl Driver {
         }
         self.throw_away();
         self.host.metrics.commit_failures.inc();
+        self.host.metrics.retries.inc();
+        self.host.metrics.held.set(0);
         let (error, unknown) = match broken {
             Broken::Fatal(error) => return Err(error),
             Broken::Again(error) => (error, false),

@@ -57,10 +57,10 @@ fn rank(kind: PluginType) -> u8 {
     match kind {
         PluginType::Sink => 0,
         PluginType::Source => 1,
-        PluginType::Converter => 2,
-        PluginType::HeaderConverter => 3,
-        PluginType::Transformation => 4,
-        PluginType::Predicate => 5,
+        PluginType::Transformation => 2,
+        PluginType::Predicate => 3,
+        PluginType::Converter => 4,
+        PluginType::HeaderConverter => 5,
     }
 }
 
@@ -104,16 +104,14 @@ pub(super) async fn validate(
             config.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
         return Err(ApiError::bad_request(messages::no_connector_class(&plain)));
     };
-    // Connect compares the texts: a simple name in one place and a full one in the other do not match.
-    let simple = |name: &str| name.rsplit('.').next().unwrap_or(name).to_owned();
-    let same = registry.find_connector(class).is_some_and(|(_, found)| {
-        found.name == asked.name && (class == name || simple(class) == simple(&name))
-    });
-    if !same {
+    // Connect compares the ends of the texts, so a simple name may only stand in the path.
+    let bare = |name: &str| name.strip_suffix("Connector").unwrap_or(name).to_owned();
+    let found = registry.find_connector(class);
+    if !bare(class).ends_with(&bare(&name)) || found.is_some_and(|(_, f)| f.name != asked.name) {
         return Err(ApiError::bad_request(messages::plugin_mismatch(class, &name)));
     }
     let engine = shared.engine.clone();
-    let infos = tokio::task::spawn_blocking(move || engine.config_infos(&name, &config)).await;
+    let infos = tokio::task::spawn_blocking(move || engine.config_infos(&config)).await;
     let infos = infos.map_err(|_| {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "validating the configuration failed")
     })?;

@@ -19,7 +19,10 @@ async fn a_body_beyond_the_bound_is_refused_with_or_without_its_length() {
     is(&fits, "200");
     let said = server.ask("POST /length HTTP/1.1\r\nContent-Length: 11", "0123456789a").await;
     is(&said, "413");
-    assert!(said.ends_with(r#"{"error_code":413,"message":"the request body is too large"}"#), "{said}");
+    assert!(
+        said.ends_with(r#"{"error_code":413,"message":"the request body is too large"}"#),
+        "{said}"
+    );
     let unsaid = "6\r\n012345\r\n6\r\n012345\r\n0\r\n\r\n";
     is(&server.ask("POST /length HTTP/1.1\r\nTransfer-Encoding: chunked", unsaid).await, "413");
 }

@@ -18,7 +18,10 @@ const PREFLIGHT: &str = "OPTIONS /hello HTTP/1.1\r\nAccess-Control-Request-Metho
 async fn an_allowed_origin_may_read_answers_and_others_may_not() {
     let server = serve(cors(&["https://ui.example.org"], &["GET", "PUT"])).await;
     let allowed = server.ask(&format!("GET /hello HTTP/1.1\r\n{FROM_UI}"), "").await;
-    assert!(allowed.contains("access-control-allow-origin: https://ui.example.org\r\n"), "{allowed}");
+    assert!(
+        allowed.contains("access-control-allow-origin: https://ui.example.org\r\n"),
+        "{allowed}"
+    );
     let other = server.ask("GET /hello HTTP/1.1\r\nOrigin: https://evil.example.org", "").await;
     assert!(!other.contains("access-control-allow-origin"), "{other}");
 }

@@ -16,12 +16,15 @@ async fn slashes_content_types_and_queries_as_clients_send_them() -> Result<()> 
 }
 
 async fn trailing_slashes(running: &Running) -> Result<()> {
-    for path in ["/connectors", "/connector-plugins", "/admin/loggers", "/admin/loggers/root", "/health"] {
+    for path in
+        ["/connectors", "/connector-plugins", "/admin/loggers", "/admin/loggers/root", "/health"]
+    {
         let plain = running.ask(Method::GET, path, None, None).await?;
         let slashed = running.ask(Method::GET, &format!("{path}/"), None, None).await?;
         ensure!(plain == slashed && plain.0 == StatusCode::OK, "{path}: {plain:?} {slashed:?}");
     }
-    let expanded = running.ask(Method::GET, "/connectors/?expand=status&expand=info", None, None).await?;
+    let expanded =
+        running.ask(Method::GET, "/connectors/?expand=status&expand=info", None, None).await?;
     ensure!(expanded == (StatusCode::OK, json!({})), "{expanded:?}");
     Ok(())
 }
@@ -43,14 +46,20 @@ async fn content_types(running: &Running) -> Result<()> {
         Some("*/*"),
     ] {
         let body = json!({"name": "clients", "config": config}).to_string();
-        let (status, answer) = running.ask(Method::POST, "/connectors/", content_type, Some(&body)).await?;
+        let (status, answer) =
+            running.ask(Method::POST, "/connectors/", content_type, Some(&body)).await?;
         ensure!(status == StatusCode::CREATED, "{content_type:?}: {status} {answer}");
         let patch = json!({"tasks.max": "2"}).to_string();
         let path = "/connectors/clients/config/";
         let (status, answer) = running.ask(Method::PATCH, path, content_type, Some(&patch)).await?;
-        ensure!(status == StatusCode::OK && answer["config"]["tasks.max"] == "2", "{status} {answer}");
+        ensure!(
+            status == StatusCode::OK && answer["config"]["tasks.max"] == "2",
+            "{status} {answer}"
+        );
         // Some send a body, and its type, where none is needed.
-        for (path, expected) in [("/connectors/clients/pause", 202), ("/connectors/clients/resume/", 202)] {
+        for (path, expected) in
+            [("/connectors/clients/pause", 202), ("/connectors/clients/resume/", 202)]
+        {
             let (status, answer) = running.ask(Method::PUT, path, content_type, Some("{}")).await?;
             ensure!(status == expected, "{path} {content_type:?}: {status} {answer}");
         }
@@ -73,18 +82,26 @@ async fn bodies(running: &Running) -> Result<()> {
     ] {
         let (status, answer) = running.ask(Method::POST, "/connectors", None, Some(body)).await?;
         let text = answer["message"].as_str().unwrap_or_default();
-        ensure!(status == StatusCode::BAD_REQUEST && text.contains(says), "{body}: {status} {answer}");
+        ensure!(
+            status == StatusCode::BAD_REQUEST && text.contains(says),
+            "{body}: {status} {answer}"
+        );
         ensure!(answer["error_code"] == 400, "{answer}");
     }
     let large = format!(r#"{{"name":"x","config":{{"a":"{}"}}}}"#, "a".repeat(2 << 20));
     let (status, answer) = running.ask(Method::POST, "/connectors", None, Some(&large)).await?;
-    ensure!(status == StatusCode::PAYLOAD_TOO_LARGE && answer["error_code"] == 413, "{status} {answer}");
+    ensure!(
+        status == StatusCode::PAYLOAD_TOO_LARGE && answer["error_code"] == 413,
+        "{status} {answer}"
+    );
     Ok(())
 }
 
 async fn paused_at_birth(running: &Running) -> Result<()> {
-    let config = json!({"connector.class": "FileStreamSink", "topics": "none", "file": running.file("p")});
-    let body = json!({"name": "born paused", "initial_state": "paused", "config": config}).to_string();
+    let config =
+        json!({"connector.class": "FileStreamSink", "topics": "none", "file": running.file("p")});
+    let body =
+        json!({"name": "born paused", "initial_state": "paused", "config": config}).to_string();
     let (status, answer) = running.ask(Method::POST, "/connectors", None, Some(&body)).await?;
     ensure!(status == StatusCode::CREATED, "{status} {answer}");
     let path = "/connectors/born%20paused/status";

@@ -62,7 +62,8 @@ impl Running {
         if text.is_empty() {
             return Ok((status, Value::Null));
         }
-        let value = serde_json::from_str(&text).with_context(|| format!("{path}: {status} {text}"))?;
+        let value =
+            serde_json::from_str(&text).with_context(|| format!("{path}: {status} {text}"))?;
         Ok((status, value))
     }
 

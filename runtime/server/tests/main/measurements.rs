@@ -47,7 +47,8 @@ async fn every_family_shows_for_every_task_and_goes_with_it() -> Result<()> {
         "topic.creation.default.partitions": "1",
         "topic.creation.default.replication.factor": "1",
     });
-    let sink = json!({"connector.class": "FileStreamSink", "topics": topic, "file": running.file("out")});
+    let sink =
+        json!({"connector.class": "FileStreamSink", "topics": topic, "file": running.file("out")});
     // Names of consumer groups are shared by all that use the cluster.
     let (from, to) = (unique("from")?, unique("to")?);
     running.worker.put(&from, &source).await?;
@@ -64,10 +65,16 @@ async fn every_family_shows_for_every_task_and_goes_with_it() -> Result<()> {
     let text = running.worker.get_text("/metrics").await?;
     for connector in [&from, &to] {
         for family in OF_TASKS {
-            ensure!(sample(&text, family, connector).is_some(), "{family} of {connector} is not in\n{text}");
+            ensure!(
+                sample(&text, family, connector).is_some(),
+                "{family} of {connector} is not in\n{text}"
+            );
         }
         for (family, value) in [("task_records_total", 3.0), ("task_failures_total", 0.0)] {
-            ensure!(sample(&text, family, connector) == Some(value), "{family} of {connector}\n{text}");
+            ensure!(
+                sample(&text, family, connector) == Some(value),
+                "{family} of {connector}\n{text}"
+            );
         }
         for family in ["task_bytes_total", "task_batches_total", "task_batch_seconds_count"] {
             let some = sample(&text, family, connector).is_some_and(|value| value > 0.0);
@@ -79,10 +86,15 @@ async fn every_family_shows_for_every_task_and_goes_with_it() -> Result<()> {
     ensure!(memory > 1e6, "{memory} bytes of memory");
     ensure!(text.trim_end().ends_with("# EOF"), "the text has no end");
 
-    running.client.delete(format!("http://{}/connectors/{to}", running.worker.address())).send().await?;
+    running
+        .client
+        .delete(format!("http://{}/connectors/{to}", running.worker.address()))
+        .send()
+        .await?;
     let gone = || async {
         let text = running.worker.get_text("/metrics").await.unwrap_or_default();
-        !text.contains(&format!("connector=\"{to}\"")) && text.contains(&format!("connector=\"{from}\""))
+        !text.contains(&format!("connector=\"{to}\""))
+            && text.contains(&format!("connector=\"{from}\""))
     };
     running.worker.until("the deleted connector is no longer measured", gone).await
 }

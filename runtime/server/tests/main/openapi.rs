@@ -56,13 +56,17 @@ fn well_formed(path: &str, item: &Map<String, Value>, document: &Value) -> Resul
     ensure!(in_path == declared, "{in_path:?} are in the path, {declared:?} are declared");
     for (method, operation) in item.iter().filter(|(name, _)| *name != "parameters") {
         ensure!(METHODS.contains(&method.to_uppercase().as_str()), "{method} is no method");
-        ensure!(operation["summary"].as_str().is_some_and(|text| !text.is_empty()), "{method}: no summary");
+        ensure!(
+            operation["summary"].as_str().is_some_and(|text| !text.is_empty()),
+            "{method}: no summary"
+        );
         let responses = operation["responses"].as_object().context("responses")?;
         for (code, response) in responses {
             ensure!(code == "default" || code.len() == 3, "{method}: {code}");
             let described = match response["$ref"].as_str() {
                 Some(reference) => {
-                    let pointer = reference.strip_prefix('#').context("a reference out of the document")?;
+                    let pointer =
+                        reference.strip_prefix('#').context("a reference out of the document")?;
                     &document.pointer(pointer).context("a reference to nothing")?["description"]
                 }
                 None => &response["description"],

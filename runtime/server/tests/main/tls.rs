@@ -41,7 +41,9 @@ fn client(authority: &str, name: Option<&str>) -> Result<TlsConnector> {
 async fn health(address: &str, client: &TlsConnector) -> Result<String> {
     let stream = TcpStream::connect(address).await?;
     let mut stream = client.connect(ServerName::try_from("localhost")?, stream).await?;
-    stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
+    stream
+        .write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
     Ok(answer)
@@ -55,7 +57,7 @@ async fn https_with_pem_files_and_with_certificates_of_clients() -> Result<()> {
     let pem = running.file("server.pem");
     let read = |name: &str| std::fs::read_to_string(folder.join(name));
     std::fs::write(&pem, read("server.key")? + &read("server.pem")?)?;
-    let free = || Ok::<_, std::io::Error>(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?);
+    let free = || std::net::TcpListener::bind("127.0.0.1:0")?.local_addr();
     let (open, guarded) = (free()?.to_string(), free()?.to_string());
     let plain = running.worker.address();
     running.worker.set(&format!(

@@ -36,7 +36,8 @@ const KEYS: &[&str] = &[
 ];
 
 #[tokio::test]
-async fn a_version_that_there_is_is_taken_and_others_are_refused_with_what_there_is() -> Result<()> {
+async fn a_version_that_there_is_is_taken_and_others_are_refused_with_what_there_is() -> Result<()>
+{
     let running = Running::start("versions", "").await?;
     let put = |config: Value| {
         let running = &running;
@@ -55,7 +56,10 @@ async fn a_version_that_there_is_is_taken_and_others_are_refused_with_what_there
             let (status, answer) = put(config(&running, key, version)).await?;
             let text = answer["message"].as_str().unwrap_or_default();
             let named = format!("Invalid value {version} for configuration {key}: ");
-            ensure!(status == 400 && text.contains(&named) && text.contains(&why), "{status} {answer}");
+            ensure!(
+                status == 400 && text.contains(&named) && text.contains(&why),
+                "{status} {answer}"
+            );
             ensure!(text.contains("contains the following 1 error(s)"), "{answer}");
         }
     }
@@ -71,7 +75,10 @@ async fn a_form_offers_the_version_that_there_is(running: &Running) -> Result<()
     for key in KEYS {
         let configs = answer["configs"].as_array().map(Vec::as_slice).unwrap_or_default();
         let found = configs.iter().find(|one| one["value"]["name"] == *key);
-        ensure!(found.is_some_and(|one| one["value"]["recommended_values"] == json!([OURS])), "{key}: {found:?}");
+        ensure!(
+            found.is_some_and(|one| one["value"]["recommended_values"] == json!([OURS])),
+            "{key}: {found:?}"
+        );
         let errors = found.map_or(0, |one| one["value"]["errors"].as_array().map_or(0, Vec::len));
         ensure!(errors == usize::from(*key == "connector.plugin.version"), "{key}: {found:?}");
     }

@@ -151,7 +151,10 @@ mod tests {
         assert_eq!(places(json!({"a": 1}), json!({"a": null, "b": 2})), ["body/a", "body/b"]);
         let task = |id: u8| json!({"id": id, "version": "1"});
         assert_eq!(places(json!([task(0), task(1)]), json!([task(0)])), ["body/1"]);
-        assert!(places(json!({"version": "1", "trace": "x"}), json!({"version": "2", "trace": "y"})).is_empty());
+        assert!(
+            places(json!({"version": "1", "trace": "x"}), json!({"version": "2", "trace": "y"}))
+                .is_empty()
+        );
         assert_eq!(places(json!({"trace": "x"}), json!({})), ["body/trace"]);
         assert_eq!(places(json!({}), json!({"documentation": ""})), ["body/documentation"]);
     }
@@ -163,7 +166,12 @@ mod tests {
         let ours = json!({"configs": [key("c", 3), key("a", 9), key("d", 4)]});
         assert_eq!(
             places(recorded, ours),
-            ["body/configs/a/definition/order", "body/configs/b", "body/configs/d", "body/configs/(order)"]
+            [
+                "body/configs/a/definition/order",
+                "body/configs/b",
+                "body/configs/d",
+                "body/configs/(order)"
+            ]
         );
     }
 

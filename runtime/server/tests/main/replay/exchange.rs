@@ -48,9 +48,11 @@ pub(super) struct Exchange {
 /// All exchanges, in order.
 pub(super) fn recorded() -> Result<Vec<Exchange>> {
     let exchange = |line: &str| {
-        serde_json::from_str::<Exchange>(line).with_context(|| line.chars().take(80).collect::<String>())
+        serde_json::from_str::<Exchange>(line)
+            .with_context(|| line.chars().take(80).collect::<String>())
     };
-    let all: Vec<Exchange> = include_str!("exchanges.jsonl").lines().map(exchange).collect::<Result<_>>()?;
+    let all: Vec<Exchange> =
+        include_str!("exchanges.jsonl").lines().map(exchange).collect::<Result<_>>()?;
     ensure!(all.len() == 173, "{} of 173 exchanges are there", all.len());
     ensure!((1..).zip(&all).all(|(n, exchange)| n == exchange.n), "the exchanges are out of order");
     Ok(all)

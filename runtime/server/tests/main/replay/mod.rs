@@ -9,6 +9,7 @@ mod differences;
 mod document;
 mod exchange;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -58,11 +59,24 @@ async fn recorded_exchanges_are_answered_alike() -> Result<()> {
     let names = Names { address: worker.address(), files, suffix };
     let run = Run { worker: &worker, names, client: reqwest::Client::new() };
     let mut wrong = Vec::new();
+    let mut shown = BTreeSet::new();
     for exchange in recorded()? {
         let patience = if wrong.is_empty() { PATIENCE } else { PATIENCE_AFTER_FAILURE };
-        if let Err(error) = run.exchange(&exchange, patience).await {
-            let Exchange { n, title, method, path, .. } = exchange;
-            wrong.push(format!("{n} ({title}) {method} {path}: {error:#}"));
+        match run.exchange(&exchange, patience).await {
+            Ok(places) => shown.extend(places),
+            Err(error) => {
+                let Exchange { n, title, method, path, .. } = exchange;
+                wrong.push(format!("{n} ({title}) {method} {path}: {error:#}"));
+            }
+        }
+    }
+    for (index, difference) in DIFFERENCES.iter().enumerate() {
+        for place in (0..difference.ours.places()).filter(|place| !shown.contains(&(index, *place)))
+        {
+            let Difference { exchanges, reason, .. } = difference;
+            wrong.push(format!(
+                "place {place} of the differences of {exchanges:?} did not show: {reason}"
+            ));
         }
     }
     ensure!(wrong.is_empty(), "{} exchanges differ:\n{}", wrong.len(), wrong.join("\n"));
@@ -91,11 +105,15 @@ struct Run<'w> {
 
 impl Run<'_> {
     /// Repeats an exchange, until its answer is right if repeating changes nothing.
-    async fn exchange(&self, exchange: &Exchange, patience: Duration) -> Result<()> {
-        let deadline = Instant::now() + patience;
+    async fn exchange(
+        &self,
+        exchange: &Exchange,
+        patience: Duration,
+    ) -> Result<Vec<(usize, usize)>> {
         for (_, name, tasks, state) in SETTLED.iter().filter(|(n, ..)| *n == exchange.n) {
-            self.settled(name, *tasks, state, deadline).await?;
+            self.settled(name, *tasks, state).await?;
         }
+        let deadline = Instant::now() + patience;
         let expected = Answer {
             status: exchange.status,
             headers: exchange.headers.clone(),
@@ -104,7 +122,7 @@ impl Run<'_> {
         loop {
             let ours = self.send(exchange).await?;
             match judge(exchange.n, &compare(&expected, &ours)) {
-                Ok(()) => return Ok(()),
+                Ok(places) => return Ok(places),
                 Err(_) if exchange.method == "GET" && Instant::now() < deadline => {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
@@ -113,12 +131,14 @@ impl Run<'_> {
         }
     }
 
-    async fn settled(&self, name: &str, tasks: usize, state: &str, deadline: Instant) -> Result<()> {
+    async fn settled(&self, name: &str, tasks: usize, state: &str) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
         let path = self.names.ours(&format!("/connectors/{name}/status"));
         loop {
             let status = self.worker.get(&path).await?;
             let found = status["tasks"].as_array().map(Vec::as_slice).unwrap_or_default();
-            let in_state = found.iter().chain([&status["connector"]]).all(|one| one["state"] == state);
+            let in_state =
+                found.iter().chain([&status["connector"]]).all(|one| one["state"] == state);
             if found.len() == tasks && in_state {
                 return Ok(());
             }
@@ -132,7 +152,11 @@ impl Run<'_> {
     async fn send(&self, exchange: &Exchange) -> Result<Answer> {
         let url = format!("http://{}{}", self.names.address, self.names.ours(&exchange.path));
         let mut request = self.client.request(exchange.method.parse()?, url);
-        let body = exchange.request.as_ref().map(Value::to_string).or_else(|| exchange.request_text.clone());
+        let body = exchange
+            .request
+            .as_ref()
+            .map(Value::to_string)
+            .or_else(|| exchange.request_text.clone());
         if let Some(body) = body {
             let content_type = exchange.content_type.as_deref().unwrap_or("application/json");
             request = request.header("content-type", content_type).body(self.names.ours(&body));
@@ -153,17 +177,32 @@ impl Run<'_> {
     }
 }
 
-/// Whether exactly the deliberate differences of exchange `n` were found.
-fn judge(n: u16, found: &[Found]) -> Result<()> {
-    let deliberate: Vec<&Difference> = DIFFERENCES.iter().filter(|d| d.exchanges.contains(&n)).collect();
+/// The places of the table that exchange `n` shows, if those are all that was found.
+fn judge(n: u16, found: &[Found]) -> Result<Vec<(usize, usize)>> {
+    let deliberate = || DIFFERENCES.iter().enumerate().filter(|(_, d)| d.exchanges.contains(&n));
     let mut wrong = Vec::new();
-    for found in found.iter().filter(|found| !deliberate.iter().any(|d| d.covers(found))) {
-        let text = |value: &Option<Value>| value.as_ref().map_or("absent".to_owned(), ToString::to_string);
-        wrong.push(format!("{}: {} → {}", found.at, text(&found.recorded), text(&found.ours)));
+    let mut shown = Vec::new();
+    for found in found {
+        let place = deliberate().find_map(|(index, d)| Some((index, d.covers(found)?)));
+        let text =
+            |value: &Option<Value>| value.as_ref().map_or("absent".to_owned(), Value::to_string);
+        match place {
+            Some(place) => shown.push(place),
+            None => {
+                wrong.push(format!(
+                    "{}: {} → {}",
+                    found.at,
+                    text(&found.recorded),
+                    text(&found.ours)
+                ));
+            }
+        }
     }
-    for stale in deliberate.iter().filter(|d| !found.iter().any(|found| d.covers(found))) {
+    for (_, stale) in
+        deliberate().filter(|(index, _)| !shown.iter().any(|(shown, _)| shown == index))
+    {
         wrong.push(format!("no longer different: {}", stale.reason));
     }
     ensure!(wrong.is_empty(), "\n    {}", wrong.join("\n    "));
-    Ok(())
+    Ok(shown)
 }
