@@ -27,6 +27,14 @@ pub fn config_infos(
     let Ok((plugin, name)) = build::find_plugin(registry, properties) else {
         return ConfigInfos::new(class, Vec::new(), Vec::new());
     };
+    let mut properties = properties.clone();
+    for part in ["key", "value", "header"] {
+        // What the worker tells a converter of the connector's own.
+        if properties.contains_key(&format!("{part}.converter")) {
+            properties.insert(format!("{part}.converter.converter.type"), part);
+        }
+    }
+    let properties = &properties;
     let definition = definition_of(registry, worker, plugin, name, properties);
     let groups = definition.groups().into_iter().map(str::to_owned).collect();
     let errors = errors.clone().with_null_checks(&definition);
@@ -68,6 +76,8 @@ pub fn connector_key_infos(plugin: &ConnectorPlugin, name: &PluginName) -> Vec<C
     let mut framework = framework_keys(plugin);
     set_version(&mut framework, "connector.plugin.version", Some(plugin.info().version));
     all.merge(framework);
+    // A form has no field for all keys with a prefix.
+    all.keys.retain(|key| key.prefix().is_none());
     key_infos(&all)
 }
 
@@ -106,7 +116,7 @@ fn definition_of(
         let version = used.map(|plugin| plugin.info.version);
         set_version(&mut all, &format!("{key}.plugin.version"), version);
         if let Some(plugin) = own.and_then(find) {
-            all.merge((plugin.definition)().clone().prefixed(&format!("{key}.")));
+            all.merge(embedded((plugin.definition)().clone(), &format!("{key}.")));
         }
     }
     all
@@ -189,9 +199,13 @@ fn chain_part(registry: &Registry, properties: &Properties, kind: &str, alias: &
     for (order, key) in (0..).zip(&mut part.keys) {
         key.order = order;
     }
-    // A form shows these keys without their prefix, which the group's title already tells.
+    embedded(part, &prefix)
+}
+
+/// `part` under `prefix`. Forms show its keys without the prefix, as Connect's do.
+fn embedded(part: ConfigDef, prefix: &str) -> ConfigDef {
     let names: Vec<String> = part.keys.iter().map(|key| key.display_name.clone()).collect();
-    let mut part = part.prefixed(&prefix);
+    let mut part = part.prefixed(prefix);
     for (key, name) in part.keys.iter_mut().zip(names) {
         key.display_name = name;
     }

@@ -75,7 +75,7 @@ async fn bodies(running: &Running) -> Result<()> {
     for (body, says) in [
         ("", "needs a JSON body"),
         ("{", "line 1 column 1"),
-        ("[]", "line 1 column"),
+        ("[]", "must be a JSON object"),
         (r#"{"name":"x","config":{"a":{"b":"c"}}}"#, "line 1 column"),
         (r#"{"name":"x","config":{"a":["b"]}}"#, "line 1 column"),
         (r#"{"name":"x","nome":"x","config":{}}"#, "nome"),
