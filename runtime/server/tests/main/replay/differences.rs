@@ -121,7 +121,7 @@ pub(super) const DIFFERENCES: &[Difference] = &[
     Difference {
         exchanges: &[110],
         ours: Ours::Error(400, "The topic 't-file' has 1 partitions, but no partition 99"),
-        reason: "A partition that there isn't is the client's mistake. Connect waits for a time-out of its admin client.",
+        reason: "A partition that there isn't is the client's mistake.",
     },
     Difference {
         exchanges: &[118, 119],
