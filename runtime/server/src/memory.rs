@@ -15,7 +15,7 @@ impl Collector for ResidentMemory {
         let Some(bytes) = resident_bytes(&status) else { return Ok(()) };
         let gauge = ConstGauge::new(bytes);
         let name = "worker_resident_memory";
-        let help = "Memory of the worker's process that is in RAM";
+        let help = "Memory of the worker's process that is in RAM.";
         let metric =
             encoder.encode_descriptor(name, help, Some(&Unit::Bytes), gauge.metric_type())?;
         gauge.encode(metric)

@@ -14,6 +14,7 @@ use towpath_core::metrics::Metrics;
 use towpath_sdk::config::{ConfigDef, ConnectorConfig};
 use towpath_sdk::plugin::{PluginInfo, PluginKind, PluginName, Registry};
 
+use crate::memory::ResidentMemory;
 use crate::registry::registry;
 
 /// Says on every page where it comes from.
@@ -200,6 +201,7 @@ fn pages(registry: &Registry) -> Result<Pages> {
 /// The metrics of a worker, from what it serves itself.
 fn metrics() -> Result<String> {
     let metrics = Arc::new(Metrics::new());
+    metrics.register(|registry| registry.register_collector(Box::new(ResidentMemory)));
     // What has no labels yet does not show.
     metrics.task("name", 0).event("event", 1);
     let text = metrics.render().context("render the metrics")?;
@@ -220,7 +222,7 @@ fn metrics() -> Result<String> {
     }
     let mut page = format!(
         "# Metrics\n\n{NOTICE}\n\nA worker serves them at `GET /metrics`, in the text format of OpenMetrics, \
-         which Prometheus scrapes as it is. All have the labels `connector` and `task`. A counter's samples \
+         which Prometheus scrapes as it is. Those of tasks have the labels `connector` and `task`. A counter's samples \
          end in `_total`; a histogram's in `_bucket`, `_sum` and `_count`.\n\n\
          | name | type | meaning |\n|---|---|---|\n"
     );

@@ -1,6 +1,6 @@
 //! The server's bounds, over real sockets.
 
-#![expect(clippy::unwrap_used, reason = "what does not work in a test fails it")]
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod bounds;
 mod cors;
