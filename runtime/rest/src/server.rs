@@ -12,7 +12,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http_body_util::Limited;
+use http_body_util::{BodyExt, Limited};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -37,6 +37,11 @@ use crate::patience::Patient;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of a refused body that are read and thrown away, so that its client gets to read why.
+const EXCESS_MAX: usize = 64 << 20;
+/// How long that may take.
+const EXCESS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bounds of a server.
 #[derive(Debug, Clone)]
@@ -284,6 +289,10 @@ async fn bounded_body(limit: usize, request: Request, next: Next) -> Response {
     let length = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok());
     let length = length.and_then(|text| text.parse::<u64>().ok());
     if length.is_some_and(|length| length > limit as u64) {
+        // A client that is still sending when the connection closes does not see the answer.
+        let mut excess = Limited::new(request.into_body(), EXCESS_MAX);
+        let read = async { while let Some(Ok(_)) = excess.frame().await {} };
+        let _slow = tokio::time::timeout(EXCESS_TIMEOUT, read).await.is_err();
         return ApiError::too_large().into_response();
     }
     let body = |body| Body::new(Limited::new(body, limit));
