@@ -2,7 +2,8 @@
 //!
 //! Duty: four connectors. Under Kafka Connect's class names, [`stream_source`] and [`stream_sink`]
 //! behave as its `FileStreamSource` and `FileStreamSink` do, down to the texts of their errors.
-//! `file-sink` ([`sink`]) writes files that appear whole.
+//! `file-source` ([`source`]) reads many files and follows them through rotation; `file-sink`
+//! ([`sink`]) writes files that appear whole.
 //!
 //! Invariants: an offset is a byte position after a whole line; what is reported durable was handed
 //! to the operating system whole.
@@ -13,6 +14,7 @@
 mod error;
 mod lines;
 pub mod sink;
+pub mod source;
 pub mod stream_sink;
 pub mod stream_source;
 mod utf8;

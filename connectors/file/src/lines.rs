@@ -40,6 +40,8 @@ pub(crate) struct LineBuffer {
     position: u64,
     /// What was pushed after the chunk and holds no line end.
     carry: Vec<u8>,
+    /// How many bytes of the first line were let go.
+    skipped: u64,
 }
 
 impl LineBuffer {
@@ -53,6 +55,7 @@ impl LineBuffer {
             scanned: 0,
             position,
             carry: Vec::new(),
+            skipped: 0,
         }
     }
 
@@ -68,7 +71,7 @@ impl LineBuffer {
 
     /// The position after the last byte that was read: where to read on.
     pub(crate) fn end(&self) -> u64 {
-        self.position + self.held() as u64
+        self.position + self.skipped + self.held() as u64
     }
 
     /// How many bytes are held that belong to no taken line.
@@ -157,10 +160,6 @@ impl LineBuffer {
     }
 
     /// What is left of a stream that will not grow: a last line without an end.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for files that end, which file-source will read")
-    )]
     pub(crate) fn peek_rest(&mut self) -> Option<Line> {
         if !self.carry.is_empty() {
             let mut next = vec![0; self.held()];
@@ -169,7 +168,32 @@ impl LineBuffer {
         }
         let next = self.chunk.len();
         let end = next - usize::from(self.awaits_newline());
-        (self.held() > 0).then_some(Line { start: self.start, end, next })
+        let any = self.held() > 0 || self.skipped > 0;
+        any.then_some(Line { start: self.start, end, next })
+    }
+
+    /// The bytes held of a line that has no end yet. Nothing was pushed.
+    pub(crate) fn unfinished(&self) -> &[u8] {
+        &self.chunk[self.start..]
+    }
+
+    /// Lets go of what is held of a line that has no end yet; the line goes on with what comes next.
+    pub(crate) fn skip_unfinished(&mut self) {
+        self.skipped += self.held() as u64;
+        self.start = self.chunk.len();
+        self.scanned = self.start;
+        self.carry.clear();
+    }
+
+    /// The last bytes before [`LineBuffer::position`], at most `most`, and as far as they came with the
+    /// last read.
+    pub(crate) fn before(&self, most: usize) -> &[u8] {
+        &self.chunk[self.start.saturating_sub(most)..self.start]
+    }
+
+    /// The last bytes that were read, at most `most`, and as far as they are there.
+    pub(crate) fn last(&self, most: usize) -> &[u8] {
+        &self.chunk[self.chunk.len().saturating_sub(most)..]
     }
 
     /// Whether a `\r` is the last byte held, so that the next byte decides what ends there.
@@ -180,7 +204,7 @@ impl LineBuffer {
 
     /// Counts `line` as taken.
     pub(crate) fn advance(&mut self, line: Line) {
-        self.position += line.size() as u64;
+        self.position += std::mem::take(&mut self.skipped) + line.size() as u64;
         self.start = line.next;
         self.scanned = line.next;
     }
@@ -188,6 +212,11 @@ impl LineBuffer {
     /// The bytes of a line that was seen since the last read.
     pub(crate) fn bytes(&self, line: Line) -> Bytes {
         self.chunk.slice(line.start..line.end)
+    }
+
+    /// The bytes of such a line with its end.
+    pub(crate) fn whole(&self, line: Line) -> &[u8] {
+        &self.chunk[line.start..line.next]
     }
 
     /// The text of a line that was seen since the last read, or its bytes if it is not UTF-8.
@@ -210,6 +239,11 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    /// How many bytes it has without its end.
+    pub(crate) fn len(self) -> usize {
+        self.end - self.start
+    }
+
     /// Its bytes with its end.
     pub(crate) fn size(self) -> usize {
         self.next - self.start
@@ -277,6 +311,24 @@ mod tests {
             assert_eq!(rest.map(|l| buffer.bytes(l)).as_deref(), expect.map(str::as_bytes));
             assert_eq!(buffer.position() + rest.map_or(0, Line::size) as u64, bytes.len() as u64);
         }
+    }
+
+    #[test]
+    fn a_line_can_be_let_go_in_parts() {
+        let mut buffer = LineBuffer::new(LineEnd::Newline, 10);
+        buffer.push(b"a\nlong");
+        let line = buffer.peek().unwrap();
+        buffer.advance(line);
+        assert_eq!((buffer.peek(), buffer.unfinished()), (None, &b"long"[..]));
+        assert_eq!((buffer.before(9), buffer.last(3)), (&b"a\n"[..], &b"ong"[..]));
+        buffer.skip_unfinished();
+        assert_eq!((buffer.position(), buffer.end(), buffer.held()), (12, 16, 0));
+        let came = buffer.fill(&mut &b"er\nb\n"[..], 64).unwrap();
+        assert_eq!((came, buffer.end()), (5, 21));
+        let line = buffer.peek().unwrap();
+        assert_eq!(buffer.whole(line), b"er\n");
+        buffer.advance(line);
+        assert_eq!((buffer.position(), line.len()), (19, 2));
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub(crate) fn registry() -> Registry {
     towpath_builtin::register(&mut registry);
     registry
         .source::<towpath_connector_datagen::Datagen>()
+        .source::<towpath_connector_file::source::FileSource>()
         .source::<towpath_connector_file::stream_source::FileStreamSource>()
         .sink::<towpath_connector_file::stream_sink::FileStreamSink>()
         .sink::<towpath_connector_file::sink::FileSink>()

@@ -84,6 +84,7 @@ impl Host for TestHost {
 
 pub(crate) fn registry() -> Registry {
     let mut registry = Registry::default();
+    registry.source::<towpath_connector_file::source::FileSource>();
     registry.source::<towpath_connector_file::stream_source::FileStreamSource>();
     registry.sink::<towpath_connector_file::stream_sink::FileStreamSink>();
     registry.sink::<towpath_connector_file::sink::FileSink>();
