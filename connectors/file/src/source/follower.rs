@@ -172,7 +172,10 @@ impl Follower {
         if is_finished && is_over && file.has_rest() && !room.is_full() {
             file.take_rest(&self.shape, room, &mut batch.records);
         }
-        if moved || file.position() != before {
+        // A file of which nothing was read yet is marked once, so that it is found again when it is
+        // renamed while nobody looks.
+        if moved || file.position() != before || !file.is_marked {
+            file.is_marked = true;
             let offset = file.place().offset();
             batch.marks.push(mark(batch.records.len(), file.partition.clone(), offset));
         }
@@ -258,9 +261,6 @@ impl Follower {
                 renamed.push(Tracked::new(now_at, &metadata, self.places.get(id, path), at));
             }
         }
-        // What was read to its end and put away, or is another file by now, starts at 0: nobody asked
-        // for it.
-        renamed.retain(|file| file.position() > 0);
         self.files.extend(renamed);
     }
 

@@ -253,7 +253,7 @@ mod tests {
         let text = serde_json::to_string(&(id.partition(), place.offset())).unwrap();
         assert_eq!(
             text,
-            r#"[{"device":3,"inode":4},{"position":9,"path":"/a/b","created":1700000000123456789,"head":"49ef0d9eb4f7c7a6","head.bytes":9,"tail":"cbf3ab1ee7a5b7e5","tail.bytes":5}]"#
+            r#"[{"device":3,"inode":4},{"position":9,"path":"/a/b","created":1700000000123456789,"head":"74b5295dc6ca75a2","head.bytes":9,"tail":"78ec10bf9fe20d28","tail.bytes":5}]"#
         );
     }
 

@@ -80,6 +80,8 @@ pub(super) struct Tracked {
     pub(super) quiet_since: Instant,
     /// Up to where all is acknowledged.
     pub(super) acknowledged: u64,
+    /// Whether an offset of it was handed out.
+    pub(super) is_marked: bool,
     /// Whether the patterns lead to it.
     pub(super) is_named: bool,
     /// Whether it has any name.
@@ -217,6 +219,7 @@ impl Tracked {
             look: Look::of(metadata),
             quiet_since: at,
             acknowledged: position,
+            is_marked: place.is_some(),
             is_named: false,
             is_there: true,
         };
@@ -321,6 +324,7 @@ impl Tracked {
         self.tail = place.map_or(Print::NOTHING, |place| place.tail);
         let position = place.map_or(0, |place| place.position);
         self.acknowledged = position;
+        self.is_marked = place.is_some();
         self.condition = Condition::More;
         self.go_back(position);
     }

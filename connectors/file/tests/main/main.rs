@@ -5,6 +5,8 @@ mod host;
 #[cfg(test)]
 mod sink;
 #[cfg(test)]
+mod source;
+#[cfg(test)]
 mod stream_sink;
 #[cfg(test)]
 mod stream_source;
