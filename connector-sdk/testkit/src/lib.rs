@@ -4,7 +4,8 @@
 //! put records there or read them back. [`SourceSuite`] and [`SinkSuite`] do the rest: they drive the
 //! connector as the engine does, with crashes, dropped futures, gaps between offsets and partitions
 //! that come and go, and hold what comes out against what the connector promises. [`SourceCheck`] and
-//! [`SinkCheck`] list what is checked. [`FakeHost`] is for tests of one's own.
+//! [`SinkCheck`] list what is checked. [`KeyWalk`] holds every key of a configuration to having an effect.
+//! [`FakeHost`] is for tests of one's own.
 //!
 //! ```
 //! use towpath_sdk::config::Properties;
@@ -60,6 +61,7 @@
 mod config_checks;
 mod host;
 mod item;
+mod keys;
 mod seed;
 mod sink;
 mod source;
@@ -68,6 +70,7 @@ mod suite;
 
 pub use host::{FakeHost, ManualClock};
 pub use item::Item;
+pub use keys::KeyWalk;
 pub use seed::SEED_VARIABLE;
 pub use sink::{SinkCheck, SinkDriver, SinkSuite};
 pub use source::{SourceCheck, SourceDriver, SourceSuite};

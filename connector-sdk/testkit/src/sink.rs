@@ -41,6 +41,12 @@ pub trait SinkDriver: Send {
         None
     }
 
+    /// Whether the sink throws records away, so that nothing can be read back; its reports are held to
+    /// the same rules.
+    fn is_void(&self) -> bool {
+        false
+    }
+
     /// After how many records of a partition the sink makes them durable by itself (a rotation, a
     /// flush). The suite writes multiples of it, and moves the clock to whenever a lane wants to be
     /// woken.

@@ -263,6 +263,7 @@ impl<const FLAW: u8> SinkLane for ListLane<FLAW> {
 
 struct ListDriver<const FLAW: u8> {
     name: String,
+    is_void: bool,
 }
 
 impl<const FLAW: u8> SinkDriver for ListDriver<FLAW> {
@@ -284,6 +285,10 @@ impl<const FLAW: u8> SinkDriver for ListDriver<FLAW> {
 
     fn poison(&self) -> Option<(Datum, Datum)> {
         Some((Datum::null(), Datum::null()))
+    }
+
+    fn is_void(&self) -> bool {
+        self.is_void
     }
 
     fn unit(&self) -> usize {
@@ -308,7 +313,7 @@ impl<const FLAW: u8> Drop for ListDriver<FLAW> {
 }
 
 fn suite<const FLAW: u8>() -> SinkSuite<ListDriver<FLAW>> {
-    SinkSuite::new(ListDriver { name: String::new() })
+    SinkSuite::new(ListDriver { name: String::new(), is_void: false })
 }
 
 #[test]
@@ -371,6 +376,24 @@ fn wrong_wakes_and_ends_are_found() {
     fails::<LEAKS_A_FILE>(SinkCheck::Releases, "1 files stay open");
     fails::<DOES_NOT_REACH>(SinkCheck::Reaches, "is refused");
     fails::<HAS_NO_REASON>(SinkCheck::Reaches, "no reason");
+}
+
+/// What a sink that throws records away keeps or loses is its own affair; its reports are not.
+#[test]
+fn void_sinks_are_held_to_their_reports() {
+    fn failures<const FLAW: u8>() -> Vec<String> {
+        let driver = ListDriver::<FLAW> { name: String::new(), is_void: true };
+        let failures = SinkSuite::new(driver).seed(7).failures(&[SinkCheck::Delivers]);
+        failures.iter().map(ToString::to_string).collect()
+    }
+    assert_eq!(failures::<LOSES_SOME>(), [""; 0]);
+    for (failed, why) in [
+        (failures::<NEVER_ACKS>(), "stays durable up to 0 only"),
+        (failures::<ACKS_TOO_FAR>(), "was handed over"),
+        (failures::<GOES_BACK>(), "went back"),
+    ] {
+        assert!(failed.len() == 1 && failed[0].contains(why), "{failed:?}");
+    }
 }
 
 #[test]

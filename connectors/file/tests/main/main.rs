@@ -1,7 +1,11 @@
 //! The connectors as the engine sees them: through the registry, on real files.
 
 #[cfg(test)]
+mod acceptance;
+#[cfg(test)]
 mod host;
+#[cfg(test)]
+mod keys;
 #[cfg(test)]
 mod sink;
 #[cfg(test)]
