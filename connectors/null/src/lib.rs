@@ -33,3 +33,42 @@ impl simple::SimpleSink for Null {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use towpath_sdk::config::Properties;
+    use towpath_sdk::plugin::{definition_of, validate_as};
+    use towpath_testkit::{KeyWalk, SinkDriver, SinkSuite};
+
+    use super::*;
+
+    struct Void;
+
+    impl SinkDriver for Void {
+        type Connector = NullSink;
+
+        async fn fresh(&mut self) -> Properties {
+            Properties::new()
+        }
+
+        async fn read(&mut self) -> Vec<String> {
+            Vec::new()
+        }
+
+        fn is_void(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn the_null_sink_passes() {
+        SinkSuite::new(Void).run();
+    }
+
+    #[test]
+    fn there_is_no_key_without_effect() {
+        let definition = definition_of::<NullConfig>();
+        KeyWalk::new(definition, Properties::new(), validate_as::<NullConfig>, |_: &Properties| ())
+            .finish();
+    }
+}

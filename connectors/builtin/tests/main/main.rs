@@ -3,3 +3,4 @@
 
 mod dead_letters;
 mod golden;
+mod keys;

@@ -4,3 +4,5 @@
 mod datagen;
 #[cfg(test)]
 mod host;
+#[cfg(test)]
+mod keys;
