@@ -311,6 +311,7 @@ impl Launcher for Engine {
             let properties = engine.resolve(&properties)?;
             let blueprint = Blueprint::parse(&engine.0.registry, &properties)
                 .map_err(|errors| Error::config(errors.to_string()))?;
+            tell_of_outdated_keys(&name, &blueprint.plugin, &properties);
             let max = u32::try_from(blueprint.common.tasks_max).ok().and_then(NonZeroU32::new);
             let max = max.unwrap_or(NonZeroU32::MIN);
             let enforce = blueprint.common.tasks_max_enforce;
@@ -424,6 +425,14 @@ impl Engine {
             status: StatusCell::default(),
             offsets: Arc::clone(&self.0.offsets),
         })
+    }
+}
+
+/// Nothing is read and silently ignored: whoever sets a key that is outdated, or that has nothing to
+/// tune here, finds in the log what to do instead.
+fn tell_of_outdated_keys(name: &str, plugin: &ConnectorPlugin, properties: &Properties) {
+    for (key, advice) in plugin.definition().deprecated(properties) {
+        tracing::warn!(connector = name, key, advice, "the configuration has an outdated key");
     }
 }
 

@@ -151,7 +151,12 @@ pub(super) fn delete(path: &Path, id: FileId, look: Look) -> Result<bool, FileEr
 
 /// Moves a file that is as it was into `directory`; whether it was. Nothing there is overwritten, and
 /// after a crash between the two steps the second is made up for.
-pub(super) fn move_to(path: &Path, directory: &Path, id: FileId, look: Look) -> Result<bool, FileError> {
+pub(super) fn move_to(
+    path: &Path,
+    directory: &Path,
+    id: FileId,
+    look: Look,
+) -> Result<bool, FileError> {
     let directory = directory.canonicalize().map_err(FileError::at("find", directory))?;
     let target = directory.join(path.file_name().unwrap_or_default());
     // The patterns may match what is there already.

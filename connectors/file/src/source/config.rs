@@ -125,7 +125,9 @@ impl FileSourceConfig {
 
     fn check(&self) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        for (key, pattern, reason) in Patterns::new(&self.files, &self.exclude).err().unwrap_or_default() {
+        for (key, pattern, reason) in
+            Patterns::new(&self.files, &self.exclude).err().unwrap_or_default()
+        {
             errors.push(FieldError::invalid(key, Some(&pattern), reason));
         }
         let moves = self.when_finished == WhenFinished::Move;

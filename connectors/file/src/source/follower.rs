@@ -18,7 +18,8 @@ use super::config::{FileSourceConfig, LastLine, WhenFinished};
 use super::connector::Share;
 use super::names::{Patterns, owner, stem_path};
 use super::place::{FileId, Place, Places};
-use super::tracked::{Condition, Room, Shape, Tracked};
+use super::shape::{Room, Shape};
+use super::tracked::{Condition, Tracked};
 
 /// The most files that are kept open though they are at their ends.
 const OPEN_MAX: usize = 512;
@@ -148,7 +149,14 @@ impl Follower {
         chunks.map(range).collect()
     }
 
-    fn visit(&mut self, at: usize, is_look: bool, room: &mut Room, batch: &mut SourceBatch, now: Instant) {
+    fn visit(
+        &mut self,
+        at: usize,
+        is_look: bool,
+        room: &mut Room,
+        batch: &mut SourceBatch,
+        now: Instant,
+    ) {
         let Some(file) = self.files.get_mut(at) else { return };
         if is_look {
             file.look_again(now);

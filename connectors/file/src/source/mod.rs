@@ -48,6 +48,7 @@ mod connector;
 mod follower;
 mod names;
 mod place;
+mod shape;
 mod task;
 mod tracked;
 

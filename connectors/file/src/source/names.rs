@@ -187,7 +187,8 @@ fn is_date(text: &[u8]) -> bool {
     let dash = |at: usize| text.get(at) == Some(&b'-');
     let year = text.starts_with(b"19") || text.starts_with(b"20");
     let whole = (0..8).all(digit);
-    let dashed = (0..4).all(digit) && dash(4) && digit(5) && digit(6) && dash(7) && digit(8) && digit(9);
+    let dashed =
+        (0..4).all(digit) && dash(4) && digit(5) && digit(6) && dash(7) && digit(8) && digit(9);
     let rest = |byte: &u8| byte.is_ascii_digit() || b"-_T:.".contains(byte);
     year && (whole || dashed) && text.iter().all(rest)
 }
@@ -203,9 +204,17 @@ mod tests {
     #[test]
     fn rotation_does_not_change_the_stem() {
         for rotated in [
-            "app.log", "app.log.1", "app.log.12", "app.log.2.gz", "app.log.gz", "app.log-20240131",
-            "app.log-20240131.gz", "app.log.2024-01-31", "app.log-20240131-1706659200",
-            "app.log.2024-01-31T10:00:00", "app.log_20240131.3.gz",
+            "app.log",
+            "app.log.1",
+            "app.log.12",
+            "app.log.2.gz",
+            "app.log.gz",
+            "app.log-20240131",
+            "app.log-20240131.gz",
+            "app.log.2024-01-31",
+            "app.log-20240131-1706659200",
+            "app.log.2024-01-31T10:00:00",
+            "app.log_20240131.3.gz",
         ] {
             check(rotated, "app.log");
         }
@@ -213,7 +222,9 @@ mod tests {
 
     #[test]
     fn other_names_are_their_own_stem() {
-        for own in ["part-00001", "part.00001", "data-1.csv", "v1.2.x", "log-18990101", ".1", "x.12345"] {
+        for own in
+            ["part-00001", "part.00001", "data-1.csv", "v1.2.x", "log-18990101", ".1", "x.12345"]
+        {
             check(own, own);
         }
         check(".gz", ".gz");
@@ -222,7 +233,8 @@ mod tests {
 
     #[test]
     fn tasks_share_stems() {
-        let owners: Vec<u32> = (0..64).map(|n| owner(Path::new(&format!("/d/{n}.log")), 4)).collect();
+        let owners: Vec<u32> =
+            (0..64).map(|n| owner(Path::new(&format!("/d/{n}.log")), 4)).collect();
         for task in 0..4 {
             let share = owners.iter().filter(|owner| **owner == task).count();
             assert!((4..32).contains(&share), "task {task} has {share} of 64");

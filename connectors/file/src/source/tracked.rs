@@ -6,52 +6,24 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use tokio::time::Instant;
 use towpath_sdk::Text;
 use towpath_sdk::offset::SourcePartition;
-use towpath_sdk::record::{Header, Record, Topic};
-use towpath_sdk::schema::{Kind, Schema, SchemaRef};
-use towpath_sdk::source::Budget;
-use towpath_sdk::value::{Datum, Value};
+use towpath_sdk::record::Record;
 
 use super::client::{At, Input, Look, holds, keep_last, recognise, skip_to};
-use super::config::{FileSourceConfig, LongLines, RecordKey, ValueFormat};
+use super::config::LongLines;
 use super::names::stem_path;
 use super::place::{FileId, Place, Print, TAIL_MAX, created};
+use super::shape::{Room, Shape, as_text, cut};
 use crate::error::FileError;
 use crate::lines::{Line, LineBuffer, LineEnd};
 
 /// How much is read at once; see `stream_source`.
 const CHUNK: usize = 256 * 1024;
-
-/// What all records have in common.
-#[derive(Debug)]
-pub(super) struct Shape {
-    topic: Topic,
-    text: SchemaRef,
-    bytes: SchemaRef,
-    number: SchemaRef,
-    value_format: ValueFormat,
-    key: RecordKey,
-    headers: bool,
-    max_line: usize,
-    long_lines: LongLines,
-}
-
-/// What a batch still has room for.
-#[derive(Debug)]
-pub(super) struct Room {
-    records: usize,
-    bytes: usize,
-    is_empty: bool,
-    is_full: bool,
-    /// The records' timestamp.
-    now_ms: i64,
-}
 
 /// A file that is followed.
 #[derive(Debug)]
@@ -118,81 +90,14 @@ pub(super) enum Until {
     Cut,
 }
 
-impl Shape {
-    pub(super) fn new(config: &FileSourceConfig) -> Self {
-        let schema = |kind| Arc::new(Schema::new(kind));
-        Self {
-            topic: config.topic.as_str().into(),
-            text: schema(Kind::String),
-            bytes: schema(Kind::Bytes),
-            number: schema(Kind::Int64),
-            value_format: config.value_format,
-            key: config.record_key,
-            headers: config.file_headers,
-            max_line: config.max_line_bytes as usize,
-            long_lines: config.long_lines,
-        }
-    }
-
-    /// What a record takes beyond its line.
-    fn overhead(&self, path: &Text) -> usize {
-        let key = if self.key == RecordKey::Path { path.len() } else { 0 };
-        let headers = if self.headers { PATH_HEADER.len() + path.len() + OFFSET_HEADER.len() + 8 } else { 0 };
-        key + headers
-    }
-
-    fn record(&self, value: Result<Text, Bytes>, path: &Text, position: u64, now_ms: i64) -> Record {
-        let datum = |schema: &SchemaRef, value| Datum::new(Arc::clone(schema), value);
-        let value = match value {
-            Ok(text) => datum(&self.text, Value::String(text)),
-            Err(bytes) => datum(&self.bytes, Value::Bytes(bytes)),
-        };
-        let mut record = Record::new(Arc::clone(&self.topic), value);
-        record.timestamp = Some(now_ms);
-        if self.key == RecordKey::Path {
-            record.key = datum(&self.text, Value::String(path.clone()));
-        }
-        if self.headers {
-            let position = i64::try_from(position).unwrap_or(i64::MAX);
-            let path = datum(&self.text, Value::String(path.clone()));
-            record.headers = vec![
-                Header { key: Text::from_static(PATH_HEADER), value: path },
-                Header { key: Text::from_static(OFFSET_HEADER), value: datum(&self.number, Value::Int64(position)) },
-            ];
-        }
-        record
-    }
-}
-
-const PATH_HEADER: &str = "file.path";
-const OFFSET_HEADER: &str = "file.offset";
-
-impl Room {
-    pub(super) fn new(budget: Budget, batch_size: usize, now_ms: i64) -> Self {
-        let records = budget.records.clamp(1, batch_size);
-        Self { records, bytes: budget.bytes, is_empty: true, is_full: false, now_ms }
-    }
-
-    pub(super) fn is_full(&self) -> bool {
-        self.is_full
-    }
-
-    /// Takes a record of `bytes`, if there is room; one alone may be larger.
-    fn admits(&mut self, bytes: usize) -> bool {
-        if self.records == 0 || (bytes > self.bytes && !self.is_empty) {
-            self.is_full = true;
-            return false;
-        }
-        self.records -= 1;
-        self.bytes = self.bytes.saturating_sub(bytes);
-        self.is_empty = false;
-        true
-    }
-}
-
 impl Tracked {
     /// A file that was found, to be read from where it is known to have been read to.
-    pub(super) fn new(path: PathBuf, metadata: &Metadata, place: Option<&Place>, at: Instant) -> Self {
+    pub(super) fn new(
+        path: PathBuf,
+        metadata: &Metadata,
+        place: Option<&Place>,
+        at: Instant,
+    ) -> Self {
         let id = FileId::of(metadata);
         let created = created(metadata);
         // An inode that was made anew is another file, whatever is in it.
@@ -355,11 +260,17 @@ impl Tracked {
 
     /// Reads until there is no room left or nothing more; appends to `records`. Says how many times the
     /// file turned out to be cut or another.
-    pub(super) fn take(&mut self, shape: &Shape, room: &mut Room, records: &mut Vec<Record>, at: Instant) -> u64 {
+    pub(super) fn take(
+        &mut self,
+        shape: &Shape,
+        room: &mut Room,
+        records: &mut Vec<Record>,
+        at: Instant,
+    ) -> u64 {
         let mut restarts = 0;
         while self.condition == Condition::More {
             self.take_lines(shape, room, records);
-            if room.is_full || self.condition != Condition::More {
+            if room.is_full() || self.condition != Condition::More {
                 break;
             }
             match self.fill(&mut restarts) {
@@ -392,14 +303,14 @@ impl Tracked {
         while let Some(line) = self.lines.peek() {
             if std::mem::take(&mut first) {
                 // A guess from the first line, so that the vector grows seldom.
-                records.reserve((held / line.size()).clamp(1, room.records.max(1)));
+                records.reserve((held / line.size()).clamp(1, room.records().max(1)));
             }
             if !self.take_line(line, shape, room, records) {
                 break;
             }
         }
         self.tail_of_taken();
-        if !room.is_full && self.condition == Condition::More {
+        if !room.is_full() && self.condition == Condition::More {
             self.let_go_of_long(shape);
         }
     }
@@ -412,7 +323,13 @@ impl Tracked {
     }
 
     /// Takes one line; false if there is no room for it or the file stops at it.
-    fn take_line(&mut self, line: Line, shape: &Shape, room: &mut Room, records: &mut Vec<Record>) -> bool {
+    fn take_line(
+        &mut self,
+        line: Line,
+        shape: &Shape,
+        room: &mut Room,
+        records: &mut Vec<Record>,
+    ) -> bool {
         let is_long = self.long.is_some() || line.len() > shape.max_line;
         let size = line.len().min(shape.max_line) + shape.overhead(&self.shown);
         match shape.long_lines {
@@ -430,12 +347,8 @@ impl Tracked {
                 } else {
                     self.lines.text(line)
                 };
-                let value = match (value, shape.value_format) {
-                    (Ok(text), ValueFormat::Bytes) => Err(text.into_bytes()),
-                    (value, _) => value,
-                };
                 let position = self.lines.position();
-                records.push(shape.record(value, &self.shown, position, room.now_ms));
+                records.push(shape.record(value, &self.shown, position, room));
             }
         }
         if let Some(long) = self.long.take() {
@@ -560,58 +473,5 @@ impl Tracked {
                 Condition::Stuck { reason: error.chain(), until: Until::Retry }
             }
         }
-    }
-}
-
-/// At most the first `most` bytes, and no part of a character at the end.
-fn cut(bytes: Bytes, most: usize) -> Bytes {
-    let end = bytes.len().min(most);
-    let is_inside = |at: &usize| bytes.get(*at).is_some_and(|byte| byte & 0xc0 == 0x80);
-    // What follows is not known where the bytes were kept from a longer line: judge by the last start.
-    let start = (end.saturating_sub(4)..end).rev().find(|at| !is_inside(at));
-    let whole = match start {
-        Some(at) if at + width(bytes[at]) > end => at,
-        _ => end,
-    };
-    bytes.slice(..whole)
-}
-
-/// How many bytes a character has that begins with this one.
-fn width(first: u8) -> usize {
-    match first {
-        0xc2..=0xdf => 2,
-        0xe0..=0xef => 3,
-        0xf0..=0xf4 => 4,
-        _ => 1,
-    }
-}
-
-fn as_text(bytes: Bytes) -> Result<Text, Bytes> {
-    Text::try_from(bytes.clone()).map_err(|_| bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_are_cut_between_characters() {
-        for (text, most, expect) in
-            [("abc", 2, "ab"), ("a€b", 2, "a"), ("a€b", 3, "a"), ("a€b", 4, "a€"), ("abc", 9, "abc")]
-        {
-            assert_eq!(cut(Bytes::from(text), most), expect, "{text} {most}");
-        }
-        // What was kept of a longer line ends where it ends.
-        assert_eq!(cut(Bytes::from_static(b"ab\xe2\x82"), 4), "ab");
-        assert_eq!(cut(Bytes::from_static(b"a\xff\xff\xff\xff"), 4), &b"a\xff\xff\xff"[..]);
-    }
-
-    #[test]
-    fn one_record_may_exceed_the_room_alone() {
-        let mut room = Room::new(Budget { bytes: 10, records: 5 }, 9, 0);
-        assert!(room.admits(100) && !room.is_full());
-        assert!(!room.admits(1) && room.is_full());
-        let mut room = Room::new(Budget { bytes: 10, records: 5 }, 2, 0);
-        assert!(room.admits(4) && room.admits(4) && !room.admits(1));
     }
 }

@@ -5,14 +5,16 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use towpath_sdk::config::Properties;
 use towpath_sdk::offset::StoredOffsets;
 use towpath_sdk::record::Record;
 use towpath_sdk::value::{Datum, Value};
 use towpath_testkit::KeyWalk;
-use tokio::time::Instant;
 
-use crate::host::{LaneRun, ROOM, SinkRun, SourceRun, properties, sink_plugin, source_plugin, text, utf8};
+use crate::host::{
+    LaneRun, ROOM, SinkRun, SourceRun, properties, sink_plugin, source_plugin, text, utf8,
+};
 
 /// Runs on a clock that moves only when nothing else does.
 fn run<T>(future: impl Future<Output = T>) -> T {
@@ -29,7 +31,8 @@ fn at(properties: &Properties, folder: &Path) -> Properties {
 /// All files below a folder, with what is in them.
 fn tree(folder: &Path) -> String {
     let mut shown = String::new();
-    let mut entries: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut entries: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
     entries.sort();
     for path in entries {
         if path.is_dir() {
@@ -73,7 +76,11 @@ fn observe_source(alias: &str, properties: &Properties) -> String {
                 run.task.acknowledge(&upto).await.unwrap();
             }
             writeln!(seen, "{:?}", run.host.reason()).unwrap();
-            let mut b = std::fs::OpenOptions::new().append(true).create(true).open(root.join("b.log")).unwrap();
+            let mut b = std::fs::OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(root.join("b.log"))
+                .unwrap();
             b.write_all(b"four\n").unwrap();
             std::fs::write(root.join("c.log"), "five\n").unwrap();
         }
@@ -168,7 +175,8 @@ fn observe_sink(config: &Properties) -> String {
         writeln!(seen, "{}", report(&lane)).unwrap();
     });
     seen += &tree(folder.path());
-    let part = |word: &str| if word.ends_with(".part:") { "part:".to_owned() } else { word.to_owned() };
+    let part =
+        |word: &str| if word.ends_with(".part:") { "part:".to_owned() } else { word.to_owned() };
     // The names of what is not complete are new each time.
     let words: Vec<String> = seen.replace(utf8(folder.path()), "@").split(' ').map(part).collect();
     words.join(" ")
