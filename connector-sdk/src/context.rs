@@ -6,12 +6,13 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 
 use crate::clock::{Clock, Timestamp};
-use crate::error::{Action, Error, Result};
+use crate::error::{Action, Result};
 use crate::offset::{OffsetMap, StoredOffsets};
 use crate::record::TopicPartition;
 use crate::sink::{Epoch, Progress};
@@ -22,6 +23,13 @@ pub trait Host: Send + Sync + 'static {
     fn clock(&self) -> Arc<dyn Clock>;
     /// The task waits: `Some` reason since now, or `None` for "goes on".
     fn waiting(&self, reason: Option<Waiting>);
+    /// As [`Host::waiting`], said of one of several operations that are tried again at the same time:
+    /// the end of one must not hide why another still waits. A host that shows no more than the last
+    /// word may leave it as it is.
+    fn operation_waiting(&self, operation: OperationId, reason: Option<Waiting>) {
+        let _one_reason_for_all = operation;
+        self.waiting(reason);
+    }
     /// Reads a small state of this connector.
     fn load_state(&self, key: OffsetMap) -> BoxFuture<'static, Result<Option<OffsetMap>>>;
     /// Stores a small state of this connector; resolves when it is durable.
@@ -44,6 +52,43 @@ pub struct Waiting {
     pub reason: String,
     /// When the next try is, if it is known.
     pub next_try: Option<Timestamp>,
+}
+
+/// Names an operation that is tried again, in this process and for as long as it lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OperationId(u64);
+
+impl OperationId {
+    fn next() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// The reason of one operation, which goes with it: be it that it succeeds, fails or is dropped.
+struct Reason<'a> {
+    host: &'a dyn Host,
+    operation: OperationId,
+    given: bool,
+}
+
+impl<'a> Reason<'a> {
+    fn none(host: &'a dyn Host) -> Self {
+        Self { host, operation: OperationId::next(), given: false }
+    }
+
+    fn give(&mut self, waiting: Waiting) {
+        self.given = true;
+        self.host.operation_waiting(self.operation, Some(waiting));
+    }
+}
+
+impl Drop for Reason<'_> {
+    fn drop(&mut self) {
+        if self.given {
+            self.host.operation_waiting(self.operation, None);
+        }
+    }
 }
 
 /// The context of a source connector's planner.
@@ -148,7 +193,7 @@ impl TaskContext {
 
     /// Calls `operation` until it succeeds or fails for a reason that waiting can't cure. Between
     /// tries it backs off from 100 ms to 60 s with jitter, or as long as the target asked, and the
-    /// task's status says `waiting: <what>: <why>`. Drop the future to stop.
+    /// task's status says `waiting: <what>: <why>`, until this resolves. Drop the future to stop.
     ///
     /// # Errors
     /// The first error whose action is not [`Action::Retry`].
@@ -158,31 +203,23 @@ impl TaskContext {
         O: FnMut() -> F + Send,
     {
         let mut backoff = Backoff::default();
+        let mut reason = Reason::none(&*self.host);
         loop {
             let error = match operation().await {
-                Ok(value) => {
-                    if backoff.tries > 0 {
-                        self.waiting(None);
-                    }
-                    return Ok(value);
-                }
+                Ok(value) => return Ok(value),
                 Err(error) => error,
             };
             if error.action() != Action::Retry {
                 return Err(error.context(what));
             }
-            self.pause(what, &error, &mut backoff).await;
+            let delay = backoff.next(error.retry_after());
+            reason.give(Waiting {
+                reason: format!("{what}: {}", error.chain()),
+                next_try: Some(self.clock().now() + delay),
+            });
+            self.count("retries", 1);
+            tokio::time::sleep(delay).await;
         }
-    }
-
-    async fn pause(&self, what: &str, error: &Error, backoff: &mut Backoff) {
-        let delay = backoff.next(error.retry_after());
-        self.waiting(Some(Waiting {
-            reason: format!("{what}: {}", error.chain()),
-            next_try: Some(self.clock().now() + delay),
-        }));
-        self.count("retries", 1);
-        tokio::time::sleep(delay).await;
     }
 }
 

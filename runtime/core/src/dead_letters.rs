@@ -111,6 +111,16 @@ impl DeadLetters {
         context.headers().into_iter().map(|(name, value)| (name, value.map(Bytes::from)))
     }
 
+    /// What [`DeadLetters::write`] does, for reasons.
+    pub(crate) fn doing(&self) -> String {
+        doing(&self.topic)
+    }
+
+    /// What is wrong with the way to the broker now.
+    pub(crate) fn trouble(&self) -> Option<PortError> {
+        self.producer.trouble()
+    }
+
     /// Writes `letters`, again and again while the broker may still take them. Resolves when it holds
     /// all of them.
     ///
@@ -127,8 +137,7 @@ impl DeadLetters {
                 let failures = receipt.await;
                 let Some(first) = failures.first() else { return Ok(()) };
                 if !may_heal(first.error.kind) {
-                    let text = format!("write to the dead letter topic '{topic}'");
-                    return Err(first.error.clone().context(text));
+                    return Err(first.error.clone().context(doing(&topic)));
                 }
                 let failed: VecDeque<usize> = failures.iter().map(|f| f.index).collect();
                 left = pick(left, failed);
@@ -137,6 +146,10 @@ impl DeadLetters {
         }
         .boxed()
     }
+}
+
+fn doing(topic: &str) -> String {
+    format!("write to the dead letter topic '{topic}'")
 }
 
 fn may_heal(kind: PortErrorKind) -> bool {

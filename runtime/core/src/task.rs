@@ -4,6 +4,7 @@
 //! ([`status`]), and the engine's end of the connectors' contexts ([`host`]).
 
 pub mod host;
+pub(crate) mod silence;
 pub mod status;
 
 use std::fmt;

@@ -161,9 +161,11 @@ impl<A: Answer, B: Answer> Answer for (A, B) {
 }
 
 /// Whether `code` says that nothing was done, and that it passes: a leader is just being made known, a
-/// coordinator loads its groups.
+/// coordinator loads its groups. Missing brokers are waited for by whoever asks, with the reason shown.
 fn passes(code: i32) -> bool {
-    code != 0 && error::kind(code) == PortErrorKind::Degraded
+    code != 0
+        && code != Code::InvalidReplicationFactor as i32
+        && error::kind(code) == PortErrorKind::Degraded
 }
 
 /// Asks until the answer is settled or the time is over, and then takes what there is. Blocks.

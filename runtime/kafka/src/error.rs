@@ -98,11 +98,12 @@ const DEGRADED: &[Code] = &[
     Code::KafkaStorageError,
     Code::ThrottlingQuotaExceeded,
     Code::ConcurrentTransactions,
+    // Brokers may come back.
+    Code::InvalidReplicationFactor,
 ];
 const INVALID: &[Code] = &[
     Code::InvalidConfig,
     Code::InvalidPartitions,
-    Code::InvalidReplicationFactor,
     Code::InvalidReplicaAssignment,
     Code::InvalidTopic,
     Code::PolicyViolation,
@@ -191,7 +192,7 @@ fn hint(code: i32) -> Option<&'static str> {
         ),
         (
             Code::InvalidReplicationFactor,
-            "there are fewer brokers than replicas asked for; lower the replication factor",
+            "fewer brokers are up than replicas are asked for; lower the replication factor, or start brokers",
         ),
         (Code::NonEmptyGroup, "the group still has members; stop them first"),
     ];
@@ -218,6 +219,7 @@ mod tests {
         check(Code::AllBrokersDown, PortErrorKind::Unreachable);
         check(Code::SaslAuthenticationFailed, PortErrorKind::Unauthenticated);
         check(Code::NotEnoughReplicas, PortErrorKind::Degraded);
+        check(Code::InvalidReplicationFactor, PortErrorKind::Degraded);
         check(Code::TopicAlreadyExists, PortErrorKind::Exists);
         assert_eq!(kind(31_999), PortErrorKind::Internal);
     }

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use towpath_sdk::clock::Clock;
-use towpath_sdk::context::{Backoff, LaneContext, TaskContext};
+use towpath_sdk::context::{Backoff, LaneContext, TaskContext, Waiting};
 use towpath_sdk::error::{Action, Error, ErrorKind, Result};
 use towpath_sdk::plugin::DynSinkPlugin;
 use towpath_sdk::plugin::erased::DynSinkTask;
@@ -28,11 +28,12 @@ use crate::chain::Chain;
 use crate::dead_letters::DeadLetters;
 use crate::metrics::TaskMetrics;
 use crate::ports::{
-    Cluster, CommitOutcome, Consumer, ConsumerEvent, ConsumerSpec, ProducerSpec, Revoked,
-    Subscription,
+    Cluster, CommitOutcome, Consumer, ConsumerEvent, ConsumerSpec, PortErrorKind, ProducerSpec,
+    Revoked, Subscription,
 };
 use crate::settings::PipelineSettings;
 use crate::task::host::TaskHost;
+use crate::task::status::Wait;
 use crate::task::{TaskId, Wanted};
 
 /// How often the lag is measured.
@@ -266,9 +267,9 @@ impl Driver {
             }
             ConsumerEvent::Trouble(Some(error)) => {
                 tracing::warn!(task = %self.spec.id, %error, "consuming fails");
-                self.host.status.waiting(format!("consuming: {error}"), self.clock.now(), None);
+                self.host.waits(Wait::Consumer, format!("consuming: {error}"));
             }
-            ConsumerEvent::Trouble(None) => self.host.status.resumed(),
+            ConsumerEvent::Trouble(None) => self.host.status.resumed(&Wait::Consumer),
         }
         Ok(())
     }
@@ -359,6 +360,7 @@ impl Driver {
             self.ledger.close(partition);
             self.lanes.resting.remove(partition);
             self.lanes.backoff.remove(partition);
+            self.host.status.resumed(&Wait::Lane(partition.clone()));
         }
         self.task.close(partitions).await
     }
@@ -431,10 +433,10 @@ impl Driver {
         let backoff = self.lanes.backoff.entry(partition.clone()).or_default();
         let delay = backoff.next(error.retry_after());
         self.metrics.retries.inc();
-        let now = self.clock.now();
         let reason = format!("write {partition}: {}", error.chain());
         tracing::warn!(task = %self.spec.id, %partition, ?error, ?delay, "a lane failed and is built anew");
-        self.host.status.waiting(reason, now, Some(now + delay));
+        let next_try = Some(self.clock.now() + delay);
+        self.host.say(Wait::Lane(partition.clone()), Some(Waiting { reason, next_try }));
         self.consumer.halt(std::slice::from_ref(&partition))?;
         self.lanes.resting.insert(partition, Rest { until: Instant::now() + delay });
         Ok(())
@@ -472,7 +474,7 @@ impl Driver {
             if let Some(end) = reports.durable {
                 self.ledger.durable(&cell.partition, cell.ticket, end);
                 if self.lanes.backoff.remove(&cell.partition).is_some() {
-                    self.host.status.resumed();
+                    self.host.status.resumed(&Wait::Lane(cell.partition.clone()));
                 }
             }
         }
@@ -523,12 +525,17 @@ impl Driver {
         match outcome {
             CommitOutcome::Done => {
                 self.metrics.commits.inc();
+                self.host.status.resumed(&Wait::Offsets);
                 self.ledger.committed(&committing.offsets);
             }
             // Nothing is undone: the next commit covers this one, whatever became of it.
             CommitOutcome::Failed(error) | CommitOutcome::Unknown(error) => {
                 self.metrics.commit_failures.inc();
                 tracing::warn!(task = %self.spec.id, %error, "a commit did not go through");
+                // A rebalance that is under way cures itself.
+                if error.kind != PortErrorKind::Fenced {
+                    self.host.waits(Wait::Offsets, format!("commit offsets: {error}"));
+                }
             }
         }
     }
@@ -544,6 +551,10 @@ impl Driver {
         self.metrics.lag.set(lag);
         self.metrics.held.set(i64::try_from(self.budget.held()).unwrap_or(i64::MAX));
         self.host.status.lag(lag);
+        match self.rejects.silence() {
+            Some(reason) => self.host.waits(Wait::DeadLetters, reason),
+            None => self.host.status.resumed(&Wait::DeadLetters),
+        }
     }
 
     fn forget_lane(&mut self, id: Id, partition: &TopicPartition) {

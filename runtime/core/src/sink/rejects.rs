@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::time::Instant;
 use towpath_sdk::record::TopicPartition;
 use towpath_sdk::{Error, ErrorKind};
 
@@ -15,7 +16,7 @@ use super::ledger::{Ledger, Ticket};
 use crate::dead_letters::{DeadLetters, JavaLike};
 use crate::metrics::TaskMetrics;
 use crate::settings::Tolerance;
-use crate::task::TaskId;
+use crate::task::{TaskId, silence};
 
 /// Bytes of letters in flight at which dispatching stops.
 const LETTERS_MAX_BYTES: usize = 8 << 20;
@@ -31,6 +32,8 @@ pub(super) struct Rejects {
     metrics: TaskMetrics,
     writing: FuturesUnordered<Writing>,
     bytes: usize,
+    /// When the queue last answered, or was first asked after it had answered everything.
+    heard: Instant,
 }
 
 impl Rejects {
@@ -40,12 +43,19 @@ impl Rejects {
         dead_letters: Option<DeadLetters>,
         metrics: TaskMetrics,
     ) -> Self {
-        Self { id, tolerance, dead_letters, metrics, writing: FuturesUnordered::new(), bytes: 0 }
+        Self { id, tolerance, dead_letters, metrics, writing: FuturesUnordered::new(), bytes: 0, heard: Instant::now() }
     }
 
     /// Whether so much is in flight that no more records should be handed out.
     pub(super) fn full(&self) -> bool {
         self.bytes >= LETTERS_MAX_BYTES
+    }
+
+    /// Why nothing is heard of letters in flight, if that is so.
+    pub(super) fn silence(&self) -> Option<String> {
+        let queue = self.dead_letters.as_ref()?;
+        let silent = !self.is_idle() && self.heard.elapsed() >= silence::PATIENCE;
+        silent.then(|| silence::reason(&queue.doing(), queue.trouble()))
     }
 
     /// Whether anything is in flight.
@@ -96,6 +106,9 @@ impl Rejects {
             let bytes = letters.iter().map(crate::ports::OutRecord::size).sum();
             let write = queue.write(letters);
             let partition = partition.clone();
+            if self.is_idle() {
+                self.heard = Instant::now();
+            }
             self.bytes += bytes;
             self.writing.push(Box::pin(async move {
                 let outcome = write.await.map_err(Error::from);
@@ -114,6 +127,7 @@ impl Rejects {
             return std::future::pending().await;
         };
         self.bytes -= bytes;
+        self.heard = Instant::now();
         if let Err(error) = outcome {
             self.metrics.dead_letter_failures.inc();
             return Err(error);

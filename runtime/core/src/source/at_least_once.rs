@@ -25,8 +25,9 @@ use super::pending::{Pending, to_store};
 use super::{SourceSpec, open_dead_letters, producer_spec, start_task};
 use crate::metrics::TaskMetrics;
 use crate::ports::{Cluster, PortResult, Producer};
-use crate::task::Wanted;
 use crate::task::host::TaskHost;
+use crate::task::status::Wait;
+use crate::task::{Wanted, silence};
 use crate::topics::{TopicCreator, TopicNotes};
 
 /// Records that one poll may return.
@@ -73,6 +74,8 @@ pub(super) async fn run(
         sending: None,
         waiting: VecDeque::new(),
         in_flight: FuturesOrdered::new(),
+        sent_at: VecDeque::new(),
+        next_look: Instant::now(),
         bytes: 0,
         acknowledged: Pending::default(),
         storing: None,
@@ -96,6 +99,10 @@ struct Driver {
     sending: Option<BoxFuture<'static, Result<InFlight>>>,
     waiting: VecDeque<Converted>,
     in_flight: FuturesOrdered<BoxFuture<'static, Result<Landed>>>,
+    /// When each batch in flight was sent.
+    sent_at: VecDeque<Instant>,
+    /// When it is looked at how long they take.
+    next_look: Instant,
     /// Bytes from conversion to the broker's answer.
     bytes: usize,
     acknowledged: Pending,
@@ -129,6 +136,7 @@ enum Step {
     Landed(Landed),
     Stored(PortResult<()>),
     StoreDue,
+    LookDue,
     Polled(SourceBatch),
 }
 
@@ -170,6 +178,7 @@ impl Driver {
             poll && room > 0 && self.converting.len() < CONVERTING_MAX && self.waiting.len() < 2;
         let store_at =
             (self.storing.is_none() && !self.acknowledged.is_empty()).then_some(self.next_store);
+        let look_at = (!self.in_flight.is_empty()).then_some(self.next_look);
         tokio::select! {
             biased;
             wish = changed(wanted) => Ok(Step::Wanted(wish)),
@@ -180,6 +189,7 @@ impl Driver {
             }
             stored = stored(&mut self.storing) => Ok(Step::Stored(stored)),
             () = crate::task::at(store_at) => Ok(Step::StoreDue),
+            () = crate::task::at(look_at) => Ok(Step::LookDue),
             Some(converted) = self.converting.next() => Ok(Step::Converted(joined(converted)?)),
             polled = poll_task(self.task.as_mut(), room), if poll => Ok(Step::Polled(polled?)),
         }
@@ -196,10 +206,12 @@ impl Driver {
             }
             Step::Sent(in_flight) => {
                 self.in_flight.push_back(in_flight);
+                self.sent_at.push_back(Instant::now());
                 self.send_next();
             }
             Step::Landed(landed) => self.on_landed(landed),
             Step::StoreDue => self.store(),
+            Step::LookDue => self.look(),
             Step::Stored(outcome) => self.on_stored(outcome).await?,
         }
         Ok(())
@@ -223,11 +235,26 @@ impl Driver {
 
     fn on_landed(&mut self, landed: Landed) {
         self.bytes -= landed.bytes;
+        self.sent_at.pop_front();
         self.metrics.delivered.inc_by(landed.records as u64);
         self.metrics.dead_letters.inc_by(landed.letters as u64);
         self.metrics.write_seconds.observe(landed.started.elapsed().as_secs_f64());
         self.metrics.held.set(i64::try_from(self.bytes).unwrap_or(i64::MAX));
         self.acknowledged.fold(landed.marks);
+        if self.in_flight.is_empty() {
+            self.host.status.resumed(&Wait::Producer);
+        }
+    }
+
+    /// Says why the oldest batch in flight is not answered, if it should have been long ago.
+    fn look(&mut self) {
+        self.next_look = Instant::now() + silence::LOOK;
+        if self.sent_at.front().is_some_and(|sent| sent.elapsed() >= silence::PATIENCE) {
+            let reason = silence::reason("produce", self.sender.producer.trouble());
+            self.host.waits(Wait::Producer, reason);
+        } else {
+            self.host.status.resumed(&Wait::Producer);
+        }
     }
 
     fn store(&mut self) {
@@ -247,6 +274,7 @@ impl Driver {
         match outcome {
             Ok(()) => {
                 self.metrics.commits.inc();
+                self.host.status.resumed(&Wait::Offsets);
                 match self.task.as_mut() {
                     Some(task) => task.acknowledge(&storing.offsets).await,
                     None => Ok(()),
@@ -256,6 +284,7 @@ impl Driver {
             Err(error) => {
                 self.metrics.commit_failures.inc();
                 tracing::warn!(task = %self.spec.id, %error, "storing offsets did not go through");
+                self.host.waits(Wait::Offsets, format!("store offsets: {error}"));
                 self.acknowledged.put_back(storing.offsets);
                 self.next_store = Instant::now() + STORE_INTERVAL_MAX;
                 Ok(())

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use towpath_sdk::context::Backoff;
+use towpath_sdk::context::{Backoff, Waiting};
 use towpath_sdk::error::{Error, ErrorKind, Result};
 use towpath_sdk::offset::StoredOffsets;
 use towpath_sdk::plugin::erased::DynSourceTask;
@@ -27,8 +27,9 @@ use crate::ports::{
     Cluster, OutRecord, PortError, PortErrorKind, Producer, Receipt, TransactionOutcome,
     TransactionalProducer,
 };
-use crate::task::Wanted;
+use crate::task::{Wanted, silence};
 use crate::task::host::TaskHost;
+use crate::task::status::Wait;
 
 /// Records without an offset between them that a source may give, at most.
 const UNCOVERED_MAX: usize = 1 << 16;
@@ -40,7 +41,10 @@ pub(super) async fn run(
     host: Arc<TaskHost>,
     wanted: watch::Receiver<Wanted>,
 ) -> Result<()> {
-    let producer = connect(&spec, &transactions, &*cluster).await?;
+    let id = &transactions.transactional_id;
+    let reason = || silence::reason(&format!("take the transactional id {id} over"), None);
+    let connecting = connect(&spec, &transactions, &*cluster);
+    let producer = silence::told(&host, Wait::Producer, reason, connecting).await?;
     // The former instance is fenced only now, so what it committed last may be news to us.
     let stored = host.offsets.read_back(&spec.id.connector).await?;
     let plain: Arc<dyn Producer> = producer.clone();
@@ -282,6 +286,12 @@ impl Driver {
 
     /// Ends the open transaction with its offsets, and tells the source.
     async fn commit(&mut self) -> Result<(), Broken> {
+        let (host, producer) = (Arc::clone(&self.host), Arc::clone(&self.producer));
+        let reason = || silence::reason("produce", producer.trouble());
+        silence::told(&host, Wait::Producer, reason, self.commit_now()).await
+    }
+
+    async fn commit_now(&mut self) -> Result<(), Broken> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
         let began = open.began;
         let sent = std::mem::take(&mut open.sent);
@@ -319,7 +329,7 @@ impl Driver {
         metrics.dead_letters.inc_by(open.letters as u64);
         if self.backoff.tries() > 0 {
             self.backoff.reset();
-            self.host.status.resumed();
+            self.host.status.resumed(&Wait::Producer);
         }
         self.task.acknowledge(&offsets).await?;
         Ok(())
@@ -354,9 +364,10 @@ impl Driver {
             Broken::Unknown(error) | Broken::Refused(error, _) => (error, true),
         };
         let delay = self.backoff.next(None);
-        let now = self.host.clock.now();
         tracing::warn!(task = %self.spec.id, %error, unknown, "a transaction did not go through");
-        self.host.status.waiting(format!("produce: {error}"), now, Some(now + delay));
+        let next_try = Some(self.host.clock.now() + delay);
+        let reason = format!("produce: {error}");
+        self.host.say(Wait::Producer, Some(Waiting { reason, next_try }));
         tokio::time::sleep(delay).await;
         let stored = match unknown {
             false => self.abort().await?,

@@ -6,12 +6,12 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use towpath_sdk::Result;
 use towpath_sdk::clock::Clock;
-use towpath_sdk::context::{Host, Waiting};
+use towpath_sdk::context::{Host, OperationId, Waiting};
 use towpath_sdk::guarantee::Guarantee;
 use towpath_sdk::offset::{OffsetMap, SourcePartition};
 
 use super::TaskId;
-use super::status::StatusCell;
+use super::status::{StatusCell, Wait};
 use crate::metrics::TaskMetrics;
 use crate::offsets::OffsetStore;
 use crate::topics::TopicNotes;
@@ -32,18 +32,34 @@ pub struct TaskHost {
     pub topics: Arc<TopicNotes>,
 }
 
+impl TaskHost {
+    /// The task waits on account of `wait`, or not any more.
+    pub(crate) fn say(&self, wait: Wait, waiting: Option<Waiting>) {
+        match waiting {
+            Some(Waiting { reason, next_try }) => {
+                self.status.waiting(wait, reason, self.clock.now(), next_try);
+            }
+            None => self.status.resumed(&wait),
+        }
+    }
+
+    /// The task waits on account of `wait` for `reason`, and nobody knows for how long.
+    pub(crate) fn waits(&self, wait: Wait, reason: String) {
+        self.say(wait, Some(Waiting { reason, next_try: None }));
+    }
+}
+
 impl Host for TaskHost {
     fn clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.clock)
     }
 
     fn waiting(&self, waiting: Option<Waiting>) {
-        match waiting {
-            Some(Waiting { reason, next_try }) => {
-                self.status.waiting(reason, self.clock.now(), next_try);
-            }
-            None => self.status.resumed(),
-        }
+        self.say(Wait::Connector, waiting);
+    }
+
+    fn operation_waiting(&self, operation: OperationId, waiting: Option<Waiting>) {
+        self.say(Wait::Operation(operation), waiting);
     }
 
     fn load_state(&self, key: OffsetMap) -> BoxFuture<'static, Result<Option<OffsetMap>>> {

@@ -2,10 +2,18 @@
 //!
 //! Duty: a task never stands still without saying why. Connect's endpoints show `RUNNING` or `PAUSED`
 //! for a live task; ours show this.
+//!
+//! Invariant: whatever a task waits on account of ([`Wait`]) has a reason of its own, which only its own
+//! recovery takes back: the consumer that reaches its broker again says nothing about a lane whose
+//! target is down.
+
+use std::collections::BTreeMap;
 
 use tokio::sync::watch;
 use towpath_sdk::clock::Timestamp;
+use towpath_sdk::context::OperationId;
 use towpath_sdk::guarantee::Guarantee;
+use towpath_sdk::record::TopicPartition;
 
 /// What a live task is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,15 +35,64 @@ pub enum Activity {
     },
 }
 
+/// On account of what a task waits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wait {
+    /// Its consumer is in trouble.
+    Consumer,
+    /// The broker does not answer for records or a transaction.
+    Producer,
+    /// The dead letter queue does not take letters.
+    DeadLetters,
+    /// Offsets can't be stored.
+    Offsets,
+    /// The lane of a partition failed and is built anew.
+    Lane(TopicPartition),
+    /// The connector says so.
+    Connector,
+    /// One of the connector's operations is tried again.
+    Operation(OperationId),
+}
+
+/// Why, and since when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Why {
+    reason: String,
+    since: Timestamp,
+    next_try: Option<Timestamp>,
+}
+
 /// A task's condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskView {
-    /// What it is doing.
+    /// What it is doing: the oldest of the reasons for which it waits, if there is one.
     pub activity: Activity,
     /// What was learnt about its guarantee at run time.
     pub guarantee: Option<Guarantee>,
     /// Records behind, if it is known.
     pub lag: Option<i64>,
+    /// What it would be doing if it did not wait.
+    meant: Activity,
+    waits: BTreeMap<Wait, Why>,
+}
+
+impl TaskView {
+    fn shown(&self) -> Activity {
+        let oldest = self.waits.values().min_by_key(|why| why.since);
+        match (&self.meant, oldest) {
+            // Nothing is expected of a task that the user paused.
+            (Activity::Paused, _) | (_, None) => self.meant.clone(),
+            (_, Some(Why { reason, since, next_try })) => Activity::Waiting {
+                reason: match self.waits.len() - 1 {
+                    0 => reason.clone(),
+                    1 => format!("{reason} (and for one more reason)"),
+                    more => format!("{reason} (and for {more} more reasons)"),
+                },
+                since: *since,
+                next_try: *next_try,
+            },
+        }
+    }
 }
 
 /// Where a task writes its condition.
@@ -44,8 +101,13 @@ pub struct StatusCell(watch::Sender<TaskView>);
 
 impl Default for StatusCell {
     fn default() -> Self {
-        let view = TaskView { activity: Activity::Starting, guarantee: None, lag: None };
-        Self(watch::Sender::new(view))
+        Self(watch::Sender::new(TaskView {
+            activity: Activity::Starting,
+            guarantee: None,
+            lag: None,
+            meant: Activity::Starting,
+            waits: BTreeMap::new(),
+        }))
     }
 }
 
@@ -62,33 +124,34 @@ impl StatusCell {
         self.0.borrow().clone()
     }
 
-    /// It moves records.
+    /// It moves records, unless it waits.
     pub fn running(&self) {
-        self.set(Activity::Running);
+        self.change(|view| view.meant = Activity::Running);
     }
 
     /// It is paused.
     pub fn paused(&self) {
-        self.set(Activity::Paused);
+        self.change(|view| view.meant = Activity::Paused);
     }
 
-    /// It waits for `reason`. A task that waits already keeps its `since`.
-    pub fn waiting(&self, reason: String, now: Timestamp, next_try: Option<Timestamp>) {
-        let since = match &self.0.borrow().activity {
-            Activity::Waiting { since, .. } => *since,
-            _ => now,
-        };
-        self.set(Activity::Waiting { reason, since, next_try });
+    /// It waits on account of `wait` for `reason`. If it does so already, it keeps its `since`.
+    pub fn waiting(
+        &self,
+        wait: Wait,
+        reason: String,
+        now: Timestamp,
+        next_try: Option<Timestamp>,
+    ) {
+        self.change(|view| {
+            let since = view.waits.get(&wait).map_or(now, |why| why.since);
+            view.waits.insert(wait, Why { reason, since, next_try });
+        });
     }
 
-    /// It was waiting and goes on; anything else stays.
-    pub fn resumed(&self) {
-        self.0.send_if_modified(|view| {
-            let waits = matches!(view.activity, Activity::Waiting { .. });
-            if waits {
-                view.activity = Activity::Running;
-            }
-            waits
+    /// It does not wait on account of `wait` any more.
+    pub fn resumed(&self, wait: &Wait) {
+        self.change(|view| {
+            view.waits.remove(wait);
         });
     }
 
@@ -102,10 +165,12 @@ impl StatusCell {
         self.0.send_if_modified(|view| view.lag.replace(lag) != Some(lag));
     }
 
-    fn set(&self, activity: Activity) {
+    fn change(&self, change: impl FnOnce(&mut TaskView)) {
         self.0.send_if_modified(|view| {
-            let differs = view.activity != activity;
-            view.activity = activity;
+            change(view);
+            let shown = view.shown();
+            let differs = view.activity != shown;
+            view.activity = shown;
             differs
         });
     }
@@ -115,21 +180,56 @@ impl StatusCell {
 mod tests {
     use super::*;
 
+    fn lane(partition: i32) -> Wait {
+        Wait::Lane(TopicPartition::new("t", partition))
+    }
+
+    fn check(cell: &StatusCell, expect: Option<(&str, i64)>) {
+        let found = match cell.view().activity {
+            Activity::Waiting { reason, since, .. } => Some((reason, since.millis())),
+            _ => None,
+        };
+        assert_eq!(found, expect.map(|(reason, since)| (reason.to_owned(), since)));
+    }
+
     #[test]
     fn waiting_keeps_since_and_resuming_leaves_a_pause_alone() {
         let cell = StatusCell::default();
-        cell.waiting("a".into(), Timestamp(1), None);
-        cell.waiting("b".into(), Timestamp(5), Some(Timestamp(9)));
+        cell.running();
+        cell.waiting(Wait::Consumer, "a".into(), Timestamp(1), None);
+        cell.waiting(Wait::Consumer, "b".into(), Timestamp(5), Some(Timestamp(9)));
         let expect = Activity::Waiting {
             reason: "b".into(),
             since: Timestamp(1),
             next_try: Some(Timestamp(9)),
         };
         assert_eq!(cell.view().activity, expect);
-        cell.resumed();
+        cell.resumed(&Wait::Consumer);
         assert_eq!(cell.view().activity, Activity::Running);
         cell.paused();
-        cell.resumed();
+        cell.resumed(&Wait::Consumer);
+        cell.waiting(Wait::Consumer, "a".into(), Timestamp(1), None);
         assert_eq!(cell.view().activity, Activity::Paused);
+    }
+
+    #[test]
+    fn a_recovery_takes_back_its_own_reason_and_no_other() {
+        let cell = StatusCell::default();
+        cell.running();
+        cell.waiting(lane(0), "the target is down".into(), Timestamp(1), None);
+        cell.waiting(Wait::Consumer, "no broker".into(), Timestamp(2), None);
+        cell.waiting(lane(1), "the target is down too".into(), Timestamp(3), None);
+        check(&cell, Some(("the target is down (and for 2 more reasons)", 1)));
+        cell.resumed(&Wait::Consumer);
+        check(&cell, Some(("the target is down (and for one more reason)", 1)));
+        cell.resumed(&lane(0));
+        check(&cell, Some(("the target is down too", 3)));
+        // Neither a wish that is repeated nor a stranger's recovery changes that.
+        cell.running();
+        cell.resumed(&Wait::Producer);
+        check(&cell, Some(("the target is down too", 3)));
+        cell.resumed(&lane(1));
+        check(&cell, None);
+        assert_eq!(cell.view().activity, Activity::Running);
     }
 }
