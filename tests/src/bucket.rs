@@ -19,11 +19,11 @@ impl Bucket {
     /// If the server refuses.
     pub async fn create(name: &str) -> Result<Self> {
         let bucket = Self::open(name)?;
-        bucket.client.create_bucket().bucket(name).send().await?;
+        bucket.make().await?;
         Ok(bucket)
     }
 
-    /// One that is there already.
+    /// One that is there already, or will be.
     ///
     /// # Errors
     /// If the stack's env is not set.
@@ -43,6 +43,47 @@ impl Bucket {
             .force_path_style(true)
             .build();
         Ok(Self { client: Client::from_conf(config), name: name.to_owned() })
+    }
+
+    /// Creates one that was not there yet.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub async fn make(&self) -> Result<()> {
+        self.client.create_bucket().bucket(&self.name).send().await?;
+        Ok(())
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Lets `account` do `actions` on the bucket and its objects, and nothing else.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub async fn allow(&self, account: &str, actions: &[&str]) -> Result<()> {
+        let resource = format!("arn:aws:s3:::{}", self.name);
+        let (objects, bucket) = (format!("{resource}/*"), resource);
+        let of_bucket = |action: &&&str| action.contains("List") && !action.contains("Parts");
+        let statement = |actions: Vec<&&str>, resource: &str| {
+            serde_json::json!({
+                "Effect": "Allow", "Principal": { "AWS": [account] }, "Action": actions,
+                "Resource": [resource],
+            })
+        };
+        let policy = serde_json::json!({
+            "Version": "2012-10-17",
+            "Statement": [
+                statement(actions.iter().filter(of_bucket).collect(), &bucket),
+                statement(actions.iter().filter(|a| !of_bucket(a)).collect(), &objects),
+            ],
+        });
+        let request = self.client.put_bucket_policy().bucket(&self.name);
+        request.policy(policy.to_string()).send().await?;
+        Ok(())
     }
 
     /// Keys under `prefix`, in order.

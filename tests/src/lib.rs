@@ -4,11 +4,22 @@
 //! are those of `tests/stack`.
 
 pub mod bucket;
+pub mod dlq;
+pub mod faults;
+pub mod kafka;
 pub mod kill;
+pub mod permissions;
 pub mod pipeline;
+pub mod proxy;
+pub mod stack;
 pub mod worker;
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
+
+/// How long anything may take to come about: tests share few cores.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A variable of `tests/stack`'s env.
 ///

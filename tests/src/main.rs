@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use towpath_tests::kill;
+use towpath_tests::{dlq, faults, kill};
 
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -28,7 +28,10 @@ async fn run() -> Result<()> {
             }
             Ok(())
         }
-        _ => bail!("usage: towpath-tests kill ROUNDS SEED"),
+        ["dlq"] => dlq::replay().await,
+        ["faults"] => faults::run("", eprint).await,
+        ["faults", filter] => faults::run(filter, eprint).await,
+        _ => bail!("usage: towpath-tests kill ROUNDS SEED | dlq | faults [NAME]"),
     }
 }
 

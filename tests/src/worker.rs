@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-/// How long anything may take to come about.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::PATIENCE;
 
 /// A worker's settings and, while it runs, its process.
 pub struct Worker {
@@ -18,6 +17,7 @@ pub struct Worker {
     properties: PathBuf,
     log: PathBuf,
     port: u16,
+    wrapper: Vec<String>,
     child: Option<Child>,
     client: reqwest::Client,
 }
@@ -66,7 +66,22 @@ impl Worker {
         fs::write(&properties, text)?;
         let binary = binary.to_owned();
         let log = dir.join(format!("{fleet}.log"));
-        Ok(Self { binary, properties, log, port, child: None, client: reqwest::Client::new() })
+        Ok(Self {
+            binary,
+            properties,
+            log,
+            port,
+            wrapper: Vec::new(),
+            child: None,
+            client: reqwest::Client::new(),
+        })
+    }
+
+    /// Starts it by `wrapper`, a command that runs the command which follows it, in its own process.
+    #[must_use]
+    pub fn wrapped(mut self, wrapper: Vec<String>) -> Self {
+        self.wrapper = wrapper;
+        self
     }
 
     /// Appends `lines` to its properties; of a key that is there twice, the last counts.
@@ -90,6 +105,12 @@ impl Worker {
         &self.log
     }
 
+    /// `host:port` of its REST API, which is its name in the fleet.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     /// Its process id, while it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
@@ -103,7 +124,9 @@ impl Worker {
     pub fn start(&mut self) -> Result<()> {
         ensure!(self.child.is_none(), "the worker runs already");
         let log = fs::OpenOptions::new().create(true).append(true).open(&self.log)?;
-        let child = Command::new(&self.binary)
+        let mut words = self.wrapper.iter().map(AsRef::as_ref).chain([self.binary.as_os_str()]);
+        let child = Command::new(words.next().context("no command")?)
+            .args(words)
             .arg("worker")
             .arg(&self.properties)
             .stdin(Stdio::null())
@@ -148,6 +171,44 @@ impl Worker {
         }
     }
 
+    /// SIGTERM, and waits for the end while others go on.
+    ///
+    /// # Errors
+    /// If it does not end well in time.
+    pub async fn terminate(&mut self) -> Result<()> {
+        let pid = self.pid().context("the worker does not run")?;
+        let sent = Command::new("kill").arg(pid.to_string()).status()?;
+        ensure!(sent.success(), "kill failed");
+        let status = self.ended().await?;
+        ensure!(status.success(), "the worker ended with {status}");
+        Ok(())
+    }
+
+    /// Waits until it has ended by itself, and says how.
+    ///
+    /// # Errors
+    /// If it does not in time.
+    pub async fn ended(&mut self) -> Result<std::process::ExitStatus> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let child = self.child.as_mut().context("the worker does not run")?;
+            if let Some(status) = child.try_wait()? {
+                self.child = None;
+                return Ok(status);
+            }
+            ensure!(Instant::now() < deadline, "the worker still runs after {PATIENCE:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// What it has logged.
+    ///
+    /// # Errors
+    /// If that can't be read.
+    pub fn logged(&self) -> Result<String> {
+        Ok(fs::read_to_string(&self.log)?)
+    }
+
     /// Where `path` is served.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
@@ -183,6 +244,37 @@ impl Worker {
         Ok(())
     }
 
+    /// `PUT path`, with the status of the answer.
+    ///
+    /// # Errors
+    /// If it is not answered with JSON.
+    pub async fn put_path(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
+        let response = self.client.put(self.url(path)).json(body).send().await?;
+        Ok((response.status().as_u16(), response.json().await?))
+    }
+
+    /// `POST /connectors`: creates a connector from its name and config.
+    ///
+    /// # Errors
+    /// If it is refused.
+    pub async fn create(&self, request: &Value) -> Result<()> {
+        let response = self.client.post(self.url("/connectors")).json(request).send().await?;
+        let status = response.status();
+        let text = response.text().await?;
+        ensure!(status.is_success(), "{status}: {text}");
+        Ok(())
+    }
+
+    /// Deletes a connector.
+    ///
+    /// # Errors
+    /// If it is refused.
+    pub async fn delete(&self, name: &str) -> Result<()> {
+        let response = self.client.delete(self.url(&format!("/connectors/{name}"))).send().await?;
+        ensure!(response.status().is_success(), "delete {name}: {}", response.status());
+        Ok(())
+    }
+
     /// `POST path`.
     ///
     /// # Errors
@@ -198,7 +290,7 @@ impl Worker {
     /// # Errors
     /// If it does not in time, with the end of its log.
     pub async fn ready(&self) -> Result<()> {
-        let check = || async {
+        let check = async || {
             let response = self.client.get(self.url("/health")).send().await;
             response.is_ok_and(|r| r.status().is_success())
         };
@@ -209,13 +301,24 @@ impl Worker {
     ///
     /// # Errors
     /// If it does not in time, with the end of the worker's log.
-    pub async fn until<F, C>(&self, what: &str, mut check: C) -> Result<()>
-    where
-        F: Future<Output = bool>,
-        C: FnMut() -> F,
-    {
+    pub async fn until(&self, what: &str, mut check: impl AsyncFnMut() -> bool) -> Result<()> {
+        self.until_some(what, async || check().await.then_some(())).await
+    }
+
+    /// Waits until `check` finds something.
+    ///
+    /// # Errors
+    /// If it does not in time, with the end of the worker's log.
+    pub async fn until_some<T>(
+        &self,
+        what: &str,
+        mut check: impl AsyncFnMut() -> Option<T>,
+    ) -> Result<T> {
         let deadline = Instant::now() + PATIENCE;
-        while !check().await {
+        loop {
+            if let Some(found) = check().await {
+                return Ok(found);
+            }
             if Instant::now() > deadline {
                 let log = fs::read_to_string(&self.log).unwrap_or_default();
                 let lines: Vec<&str> = log.lines().collect();
@@ -224,7 +327,6 @@ impl Worker {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Ok(())
     }
 }
 

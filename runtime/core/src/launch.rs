@@ -130,7 +130,8 @@ impl Engine {
             Err(error) => return FieldErrors(vec![error]),
         };
         let mut errors = Blueprint::parse(registry, properties).err().unwrap_or_default();
-        if let Ok(common) = CommonKeys::parse(properties) {
+        // One wrong key does not keep the others from being looked at.
+        if let Ok(common) = CommonKeys::parse(&without(properties, &errors)) {
             let chain = build::chain(registry, &self.0.worker, &common, properties);
             errors.0.extend(chain.err().unwrap_or_default().0);
         }
@@ -140,7 +141,13 @@ impl Engine {
             errors.0.extend(self.exactly_once_errors(properties));
         }
         let filled = build::with_name_defaults(plugin, name, properties);
-        errors.0.extend(plugin.validate(&filled).0);
+        let of_fields = plugin.validate(&filled);
+        if !of_fields.is_empty() {
+            // What is wrong between fields shows once each by itself is right.
+            let between = plugin.validate(&without(&filled, &of_fields));
+            errors.0.extend(between.into_iter().filter(|e| of_fields.of(e.key()).next().is_none()));
+        }
+        errors.0.extend(of_fields.0);
         errors
     }
 
@@ -245,6 +252,11 @@ impl Engine {
             .map_err(|errors| Error::config(FieldErrors(errors).to_string()))?;
         Ok(TopicCreator::new(admin, self.0.worker.topic_creation.then_some(rules)))
     }
+}
+
+/// `properties` without those that have errors.
+fn without(properties: &Properties, errors: &FieldErrors) -> Properties {
+    properties.iter().filter(|(key, _)| errors.of(key).next().is_none()).collect()
 }
 
 fn class_of(info: PluginInfo) -> Arc<str> {

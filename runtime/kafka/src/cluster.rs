@@ -16,13 +16,14 @@ use crate::membership;
 use crate::options::{ClientKind, KafkaOptions};
 use crate::producer::{KafkaProducer, Running};
 use crate::table::KafkaTable;
+use crate::table::TableProducer;
 use crate::transaction::KafkaTransactionalProducer;
 
 /// A Kafka cluster. Nothing connects before something is asked of it.
 pub struct KafkaCluster {
     options: Arc<KafkaOptions>,
     admin: OnceCell<Arc<KafkaAdmin>>,
-    tables: OnceCell<Arc<KafkaProducer>>,
+    tables: Arc<TableProducer>,
 }
 
 impl KafkaCluster {
@@ -40,7 +41,9 @@ impl KafkaCluster {
             let text = "bootstrap.servers is missing: name at least one broker as host:port";
             return Err(PortError::new(PortErrorKind::Invalid, text));
         }
-        Ok(Self { options: Arc::new(options), admin: OnceCell::new(), tables: OnceCell::new() })
+        let options = Arc::new(options);
+        let tables = Arc::new(TableProducer::new(Arc::clone(&options)));
+        Ok(Self { options, admin: OnceCell::new(), tables })
     }
 
     pub(crate) fn options(&self) -> &Arc<KafkaOptions> {
@@ -58,29 +61,6 @@ impl KafkaCluster {
         let settings = self.options.client(ClientKind::Admin, "towpath-admin", overrides, &[])?;
         let running = Running::start(&settings, self.options.brokers())?;
         Ok(KafkaAdmin::new(running, Arc::clone(&self.options)))
-    }
-
-    /// The producer that all tables write with. What it can't write in time it gives up, since a
-    /// person waits for most of it.
-    async fn table_producer(&self) -> PortResult<&Arc<KafkaProducer>> {
-        self.tables
-            .get_or_try_init(|| async {
-                let timeout = self.options.request_timeout.as_millis().to_string();
-                let settings = self.options.client(
-                    ClientKind::Producer,
-                    "towpath-tables",
-                    &ClientOverrides::new(),
-                    &[
-                        ("enable.idempotence", "true"),
-                        ("acks", "all"),
-                        ("delivery.timeout.ms", &timeout),
-                        ("linger.ms", "0"),
-                    ],
-                )?;
-                let running = Running::start(&settings, self.options.brokers())?;
-                Ok(Arc::new(KafkaProducer::new(running)))
-            })
-            .await
     }
 
     fn new_consumer(&self, spec: ConsumerSpec) -> PortResult<KafkaConsumer> {
@@ -174,7 +154,7 @@ impl Cluster for KafkaCluster {
     fn table(&self, spec: TableSpec) -> BoxFuture<'_, PortResult<Arc<dyn CompactedTable>>> {
         Box::pin(async move {
             let admin = self.own_admin().await?;
-            let producer = Arc::clone(self.table_producer().await?);
+            let producer = Arc::clone(&self.tables);
             let table = KafkaTable::open(spec, admin, producer, Arc::clone(&self.options)).await?;
             let table: Arc<dyn CompactedTable> = Arc::new(table);
             Ok(table)

@@ -196,7 +196,7 @@ impl Context {
         tracing::debug!(target: "librdkafka", client = %self.client_id, ?code, "{reason}");
         match code {
             Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut => {
-                self.trouble.lock().connection = Some(connection_reason(reason));
+                self.connection_failed(connection_reason(reason));
             }
             Code::SSL => {
                 self.trouble.lock().connection = Some(connection_reason(reason));
@@ -241,6 +241,21 @@ impl Context {
                 };
                 self.troubled(error, scope);
             }
+        }
+    }
+
+    /// A connection has failed. If nobody knew why no broker answers, this is told.
+    fn connection_failed(&self, reason: String) {
+        let mut state = self.trouble.lock();
+        let unexplained = state.connection.replace(reason).is_none();
+        let before = state.first();
+        let reason = state.connection.clone();
+        if let Some((error, _)) = state.now.get_mut(&Scope::Brokers)
+            && unexplained
+            && error.kind == PortErrorKind::Unreachable
+        {
+            *error = unreachable_text(&self.brokers, reason.as_deref());
+            state.note_change(before);
         }
     }
 
@@ -391,6 +406,22 @@ mod tests {
         assert!(context.trouble().is_some(), "an assignment does not show that brokers answer");
         context.probed(Ok(()));
         assert!(context.trouble_change().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_reason_that_comes_late_is_told() {
+        let context = Context::new("c", "k1:9092");
+        context.global_error(Code::AllBrokersDown, "1/1 brokers are down");
+        context.probed(Err(-195));
+        let text = context.trouble_change().unwrap().unwrap().text;
+        assert!(!text.contains("refused"), "{text}");
+        let refused =
+            |attempt| format!("k1:9092: Connection refused (after {attempt}ms in state CONNECT)");
+        context.global_error(Code::BrokerTransportFailure, &refused(1));
+        let text = context.trouble_change().unwrap().unwrap().text;
+        assert!(text.contains("Connection refused"), "{text}");
+        context.global_error(Code::BrokerTransportFailure, &refused(2));
+        assert!(context.trouble_change().is_none(), "told already");
     }
 
     #[test]

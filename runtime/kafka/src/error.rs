@@ -175,7 +175,11 @@ fn hint(code: i32) -> Option<&'static str> {
     const HINTS: &[(Code, &str)] = &[
         (Code::TopicAuthorizationFailed, "grant this principal Read, Write or Create on the topic"),
         (Code::GroupAuthorizationFailed, "grant this principal Read on the group"),
-        (Code::ClusterAuthorizationFailed, "grant this principal the operation on the cluster"),
+        (
+            Code::ClusterAuthorizationFailed,
+            "grant this principal Write on the topics that it writes, and Create on those that are not \
+             there",
+        ),
         (
             Code::TransactionalIdAuthorizationFailed,
             "grant this principal Write and Describe on the transactional id",

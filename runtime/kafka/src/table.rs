@@ -33,7 +33,7 @@ use crate::context::{Context, Scope};
 use crate::error;
 use crate::native::{self, Fetched, PartitionReply, Queue, Records, TopicHandle, Which};
 use crate::options::{ClientKind, KafkaOptions};
-use crate::producer::{KafkaProducer, no_queue, no_thread};
+use crate::producer::{KafkaProducer, Running, no_queue, no_thread};
 
 /// Events on their way to a follower.
 const CHANNEL: usize = 16;
@@ -46,12 +46,48 @@ const FIRST_LOOK: Duration = Duration::from_secs(5);
 /// How often a troubled follower looks whether brokers answer again.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The producer that all tables of a cluster write with. One that has failed for good, for want of a
+/// permission above all, is replaced at the next write: it would never learn that this was granted.
+/// What it can't write in time it gives up, since a person waits for most of it.
+pub(crate) struct TableProducer {
+    options: Arc<KafkaOptions>,
+    producer: tokio::sync::Mutex<Option<Arc<KafkaProducer>>>,
+}
+
+impl TableProducer {
+    pub(crate) fn new(options: Arc<KafkaOptions>) -> Self {
+        Self { options, producer: tokio::sync::Mutex::default() }
+    }
+
+    /// The producer that works now.
+    async fn get(&self) -> PortResult<Arc<KafkaProducer>> {
+        let mut kept = self.producer.lock().await;
+        if let Some(producer) = kept.as_ref().filter(|p| p.client().fatal().is_none()) {
+            return Ok(Arc::clone(producer));
+        }
+        let timeout = self.options.request_timeout.as_millis().to_string();
+        let settings = self.options.client(
+            ClientKind::Producer,
+            "towpath-tables",
+            &ClientOverrides::new(),
+            &[
+                ("enable.idempotence", "true"),
+                ("acks", "all"),
+                ("delivery.timeout.ms", &timeout),
+                ("linger.ms", "0"),
+            ],
+        )?;
+        let running = Running::start(&settings, self.options.brokers())?;
+        Ok(Arc::clone(kept.insert(Arc::new(KafkaProducer::new(running)))))
+    }
+}
+
 /// A compacted topic.
 pub(crate) struct KafkaTable {
     topic: Topic,
     partitions: i32,
     client_id: String,
-    producer: Arc<KafkaProducer>,
+    producer: Arc<TableProducer>,
     options: Arc<KafkaOptions>,
 }
 
@@ -60,7 +96,7 @@ impl KafkaTable {
     pub(crate) async fn open(
         spec: TableSpec,
         admin: &KafkaAdmin,
-        producer: Arc<KafkaProducer>,
+        producer: Arc<TableProducer>,
         options: Arc<KafkaOptions>,
     ) -> PortResult<Self> {
         let partitions = ensure(&spec, admin, options.request_timeout).await?;
@@ -83,10 +119,11 @@ impl KafkaTable {
             headers: Vec::new(),
         };
         let batch = entries.into_iter().map(record).collect();
-        let receipt = self.producer.send_batch(batch).await?;
+        let producer = self.producer.get().await?;
+        let receipt = producer.send_batch(batch).await?;
         match receipt.await.into_iter().next() {
             None => Ok(()),
-            Some(failure) => Err(self.producer.client().context().explain_unknown(failure.error)),
+            Some(failure) => Err(producer.client().context().explain_unknown(failure.error)),
         }
     }
 

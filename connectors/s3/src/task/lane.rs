@@ -449,7 +449,11 @@ impl Lane {
             }
             Err(SpoolError::Full) => Ok(false),
             Err(SpoolError::Io(error)) => {
-                tracing::warn!(%error, "failed to write the spool: open files are completed early");
+                let directory = self.shared.plan.bounds.spool_dir.display();
+                tracing::warn!(
+                    %directory, %error,
+                    "failed to write the spool: open files are completed early"
+                );
                 Ok(false)
             }
         }

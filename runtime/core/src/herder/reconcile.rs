@@ -19,7 +19,7 @@ use super::state::{
     Connector, Fencing, Stage, State, TaskSpec, Then, Trouble, UnitId, Waiter, Work,
 };
 use super::unit::{Desire, Do, Phase, Unit};
-use super::view::{ConnectorView, UnitState, UnitView};
+use super::view::{ConnectorView, Readiness, UnitState, UnitView};
 use crate::task::status::Activity;
 use crate::task::{TaskId, Wanted};
 
@@ -400,6 +400,9 @@ impl State {
         let fencing = connector.described.transactional && configured.fencing_due;
         let state = match (unit, &connector.fencing) {
             (Some(unit), _) if unit.phase != Phase::Idle => state_of(unit),
+            _ if let Some(reason) = self.out_of_fleet() => {
+                UnitState::Blocked { reason, since: None, next_try: None }
+            }
             (_, Fencing::Failed { trouble, .. }) if fencing => UnitState::Blocked {
                 reason: trouble.reason.clone(),
                 since: Some(trouble.since),
@@ -415,6 +418,14 @@ impl State {
         let restarts = unit.map_or(0, |unit| unit.restarts);
         let here = self.is_here(&UnitId::Task(Name::clone(name), task)) || !self.is_active();
         self.unit_view(here, state, restarts, self.statuses.task(name, task))
+    }
+
+    /// Why nothing can run here, if this worker is out of the fleet.
+    fn out_of_fleet(&self) -> Option<String> {
+        match self.readiness() {
+            Readiness::Out(reason) => Some(format!("this worker is out of the fleet: {reason}")),
+            Readiness::Ready | Readiness::Starting(_) => None,
+        }
     }
 
     fn unit_view(

@@ -267,7 +267,8 @@ impl Driver {
             }
             ConsumerEvent::Trouble(Some(error)) => {
                 tracing::warn!(task = %self.spec.id, %error, "consuming fails");
-                self.host.waits(Wait::Consumer, format!("consuming: {error}"));
+                let reason = format!("consuming as group {}: {error}", self.spec.group_id);
+                self.host.waits(Wait::Consumer, reason);
             }
             ConsumerEvent::Trouble(None) => self.host.status.resumed(&Wait::Consumer),
         }
@@ -534,7 +535,9 @@ impl Driver {
                 tracing::warn!(task = %self.spec.id, %error, "a commit did not go through");
                 // A rebalance that is under way cures itself.
                 if error.kind != PortErrorKind::Fenced {
-                    self.host.waits(Wait::Offsets, format!("commit offsets: {error}"));
+                    let group = &self.spec.group_id;
+                    let reason = format!("commit offsets of group {group}: {error}");
+                    self.host.waits(Wait::Offsets, reason);
                 }
             }
         }

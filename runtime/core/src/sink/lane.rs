@@ -3,7 +3,7 @@
 //! Duty: run a [`DynSinkLane`] in a task of its own, fed by a queue whose bytes are bounded by the
 //! consumer's budget, and collect its reports where the driver finds them. A record that fails to
 //! decode is reported here, before the lane sees the batch, so a lane's `durable` can't pass it
-//! unnoticed.
+//! unnoticed; where it stops the task, the lane sees nothing from it on.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -153,6 +153,12 @@ impl ProgressSink for LaneCell {
     }
 }
 
+/// A batch for the sink, and what stopped it if the task must stop there.
+struct Decoded {
+    batch: SinkBatch,
+    last: Option<(Origin, Fault)>,
+}
+
 /// What a lane needs to run.
 pub(super) struct LaneRun {
     pub(super) cell: Arc<LaneCell>,
@@ -173,11 +179,15 @@ impl LaneRun {
                 lane.wake().await?;
             }
             if let Some(raw) = self.cell.next() {
-                let batch = self.decode(raw).await;
+                let Decoded { batch, last } = self.decode(raw).await;
                 let started = Instant::now();
                 self.cell.gives(batch.end, batch.records.len());
                 lane.write(batch).await?;
                 self.metrics.write_seconds.observe(started.elapsed().as_secs_f64());
+                if let Some((origin, fault)) = last {
+                    self.cell.report_fault(origin, fault);
+                    return Ok(());
+                }
                 continue;
             }
             match lane.wake_at() {
@@ -194,24 +204,30 @@ impl LaneRun {
         }
     }
 
-    async fn decode(&self, raw: RawBatch) -> SinkBatch {
+    /// Reports the records that fail, if the task goes on without them; else the batch ends before the
+    /// first one, so that nothing which comes after it is written.
+    async fn decode(&self, raw: RawBatch) -> Decoded {
         let raw = Arc::new(raw);
         let mut records = Vec::with_capacity(raw.rows.len());
         for row in 0..raw.rows.len() {
             let Some(origin) = Origin::new(&raw, row) else { continue };
-            match self.chain.decode(&origin) {
-                Ok(Some(record)) => records.push(record),
-                Ok(None) => {}
+            let decoded = match self.chain.decode(&origin) {
                 Err(fault) if fault.error.action() == Action::Retry => {
-                    match self.retry(&origin, fault).await {
-                        Ok(record) => records.extend(record),
-                        Err(fault) => self.cell.report_fault(origin, fault),
-                    }
+                    self.retry(&origin, fault).await
                 }
-                Err(fault) => self.cell.report_fault(origin, fault),
+                other => other,
+            };
+            match decoded {
+                Ok(record) => records.extend(record),
+                Err(fault) if self.tolerance.all => self.cell.report_fault(origin, fault),
+                Err(fault) => {
+                    let end = origin.row().offset;
+                    let last = Some((origin, fault));
+                    return Decoded { batch: SinkBatch { records, end }, last };
+                }
             }
         }
-        SinkBatch { records, end: raw.end }
+        Decoded { batch: SinkBatch { records, end: raw.end }, last: None }
     }
 
     /// Tries a stage that may heal again, as `errors.retry.*` say.

@@ -43,7 +43,15 @@ impl Rejects {
         dead_letters: Option<DeadLetters>,
         metrics: TaskMetrics,
     ) -> Self {
-        Self { id, tolerance, dead_letters, metrics, writing: FuturesUnordered::new(), bytes: 0, heard: Instant::now() }
+        Self {
+            id,
+            tolerance,
+            dead_letters,
+            metrics,
+            writing: FuturesUnordered::new(),
+            bytes: 0,
+            heard: Instant::now(),
+        }
     }
 
     /// Whether so much is in flight that no more records should be handed out.

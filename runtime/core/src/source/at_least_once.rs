@@ -20,11 +20,11 @@ use towpath_sdk::offset::{SourceOffset, SourcePartition};
 use towpath_sdk::plugin::erased::DynSourceTask;
 use towpath_sdk::source::{Budget, Mark, SourceBatch};
 
-use super::convert::{Converted, Converter};
+use super::convert::{Converted, Converter, refused_together};
 use super::pending::{Pending, to_store};
 use super::{SourceSpec, open_dead_letters, producer_spec, start_task};
 use crate::metrics::TaskMetrics;
-use crate::ports::{Cluster, PortResult, Producer};
+use crate::ports::{Cluster, OutRecord, PortResult, ProduceFailure, Producer};
 use crate::task::host::TaskHost;
 use crate::task::status::Wait;
 use crate::task::{Wanted, silence};
@@ -365,14 +365,17 @@ impl Sender {
         for record in &converted.records {
             self.notes.used(&record.topic);
         }
-        let Converted { records, letters, marks, bytes } = converted;
+        let Converted { records, letters, marks, bytes, .. } = converted;
         let kept = records.clone();
         if self.failed.load(Ordering::Acquire) {
             return std::future::pending().await;
         }
         let receipt = self.producer.send(records).await?;
         Ok(async move {
-            let failures = receipt.await;
+            let mut failures = receipt.await;
+            if refused_together(&failures) {
+                failures = self.send_alone(&kept, failures).await?;
+            }
             let refused = failures.len();
             let mut letters = letters;
             let more = self.converter.refused(&kept, failures);
@@ -385,6 +388,29 @@ impl Sender {
             Ok(Landed { marks, records, letters: written, bytes, started })
         }
         .boxed())
+    }
+}
+
+impl Sender {
+    /// Sends those of `records` that failed one after the other, each by itself. What is in flight
+    /// behind them may come before them. Returns which failed again.
+    async fn send_alone(
+        &self,
+        records: &[OutRecord],
+        failures: Vec<ProduceFailure>,
+    ) -> Result<Vec<ProduceFailure>> {
+        let mut again = Vec::new();
+        for failure in failures {
+            let Some(record) = records.get(failure.index) else { continue };
+            let receipt = self.producer.send(vec![record.clone()]).await?;
+            let failed = receipt.await.into_iter();
+            again.extend(failed.map(|failed| ProduceFailure { index: failure.index, ..failed }));
+            if !again.is_empty() && !self.converter.tolerance.all {
+                // The task stops here, so nothing comes behind it.
+                break;
+            }
+        }
+        Ok(again)
     }
 }
 

@@ -42,6 +42,14 @@ pub(super) struct Converted {
     pub(super) letters: Vec<OutRecord>,
     pub(super) marks: Vec<Mark>,
     pub(super) bytes: usize,
+    /// Each record goes to the broker by itself: together they were refused as too large.
+    pub(super) alone: bool,
+}
+
+/// Whether the broker refused several records as too large. It looks at what a client has put together,
+/// so most of them, or all, may be fine by themselves.
+pub(super) fn refused_together(failures: &[ProduceFailure]) -> bool {
+    failures.iter().filter(|f| f.error.kind == PortErrorKind::TooLarge).nth(1).is_some()
 }
 
 impl Converter {
@@ -56,6 +64,7 @@ impl Converter {
             letters: Vec::new(),
             marks: batch.marks,
             bytes: 0,
+            alone: false,
         };
         for record in batch.records {
             match self.encode(record, &mut scratch).await {

@@ -20,16 +20,16 @@ use towpath_sdk::record::Record;
 use towpath_sdk::source::{Mark, SourceBatch};
 
 use super::at_least_once::{POLL_BYTES, changed, ensure_topics, poll_task};
-use super::convert::{Converted, Converter};
+use super::convert::{Converted, Converter, refused_together};
 use super::pending::{Pending, to_store};
 use super::{Boundary, SourceSpec, Transactions, open_dead_letters, producer_spec, start_task};
 use crate::ports::{
     Cluster, OutRecord, PortError, PortErrorKind, Producer, Receipt, TransactionOutcome,
     TransactionalProducer,
 };
-use crate::task::{Wanted, silence};
 use crate::task::host::TaskHost;
 use crate::task::status::Wait;
+use crate::task::{Wanted, silence};
 
 /// Records without an offset between them that a source may give, at most.
 const UNCOVERED_MAX: usize = 1 << 16;
@@ -81,8 +81,9 @@ async fn connect(
     transactions: &Transactions,
     cluster: &dyn Cluster,
 ) -> Result<Arc<dyn TransactionalProducer>> {
-    let id = transactions.transactional_id.clone();
-    Ok(cluster.transactional_producer(id, producer_spec(spec)).await?)
+    let id = &transactions.transactional_id;
+    let producer = cluster.transactional_producer(id.clone(), producer_spec(spec)).await;
+    Ok(producer.map_err(|e| e.context(format!("take the transactional id {id} over")))?)
 }
 
 struct Driver {
@@ -125,8 +126,40 @@ struct Open {
 /// What was given to the producer in one call.
 struct Sent {
     records: Vec<OutRecord>,
-    letters: bool,
+    as_sent: As,
     receipt: Receipt,
+}
+
+/// What records were given to the producer as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum As {
+    /// Many at once.
+    Batch,
+    /// By itself.
+    Alone,
+    /// Dead letters.
+    Letters,
+}
+
+/// Gives `records` to the producer one by one, each after the broker has answered for the one before.
+/// What comes behind a refused one is not sent: its transaction can't be committed. Returns whether
+/// there was one.
+async fn send_alone(
+    producer: &dyn TransactionalProducer,
+    records: Vec<OutRecord>,
+    sent: &mut Vec<Sent>,
+) -> Result<bool, PortError> {
+    let mut refused = false;
+    for record in records {
+        let failures = match refused {
+            false => producer.send(vec![record.clone()]).await?.await,
+            true => Vec::new(),
+        };
+        refused |= !failures.is_empty();
+        let receipt: Receipt = Box::pin(std::future::ready(failures));
+        sent.push(Sent { records: vec![record], as_sent: As::Alone, receipt });
+    }
+    Ok(refused)
 }
 
 /// How a transaction, or the try to make one, went wrong.
@@ -273,14 +306,24 @@ impl Driver {
         open.bytes += converted.bytes;
         open.records += converted.records.len();
         open.letters += converted.letters.len();
-        for (records, letters) in [(converted.records, false), (converted.letters, true)] {
-            if !records.is_empty() {
-                let receipt = self.producer.send(records.clone()).await?;
-                open.sent.push(Sent { records, letters, receipt });
-            }
-        }
         open.marks.fold(converted.marks);
         self.host.metrics.held.set(i64::try_from(open.bytes).unwrap_or(i64::MAX));
+        let mut refused = false;
+        if converted.alone {
+            refused = send_alone(&*self.producer, converted.records, &mut open.sent).await?;
+        } else if !converted.records.is_empty() {
+            let records = converted.records;
+            let receipt = self.producer.send(records.clone()).await?;
+            open.sent.push(Sent { records, as_sent: As::Batch, receipt });
+        }
+        if !converted.letters.is_empty() {
+            let records = converted.letters;
+            let receipt = match refused {
+                false => self.producer.send(records.clone()).await?,
+                true => Box::pin(std::future::ready(Vec::new())),
+            };
+            open.sent.push(Sent { records, as_sent: As::Letters, receipt });
+        }
         Ok(())
     }
 
@@ -439,8 +482,9 @@ async fn await_records(
 ) -> Result<Option<(PortError, Converted)>, Broken> {
     let mut without = Converted::default();
     let mut refused = None;
-    for Sent { records, letters, receipt } in sent {
+    for Sent { records, as_sent, receipt } in sent {
         let failures = receipt.await;
+        let letters = as_sent == As::Letters;
         if let Some(other) = failures.iter().find(|f| letters || !of_record(f.error.kind)) {
             let error = other.error.clone();
             return Err(match Broken::from(error.clone()) {
@@ -454,6 +498,12 @@ async fn await_records(
         }
         if let Some(first) = failures.first() {
             refused.get_or_insert_with(|| first.error.clone());
+        }
+        without.alone |= as_sent == As::Alone;
+        if refused_together(&failures) {
+            without.alone = true;
+            without.records.extend(records);
+            continue;
         }
         let failed: BTreeSet<usize> = failures.iter().map(|f| f.index).collect();
         without.letters.extend(converter.refused(&records, failures)?);

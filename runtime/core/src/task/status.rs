@@ -135,13 +135,7 @@ impl StatusCell {
     }
 
     /// It waits on account of `wait` for `reason`. If it does so already, it keeps its `since`.
-    pub fn waiting(
-        &self,
-        wait: Wait,
-        reason: String,
-        now: Timestamp,
-        next_try: Option<Timestamp>,
-    ) {
+    pub fn waiting(&self, wait: Wait, reason: String, now: Timestamp, next_try: Option<Timestamp>) {
         self.change(|view| {
             let since = view.waits.get(&wait).map_or(now, |why| why.since);
             view.waits.insert(wait, Why { reason, since, next_try });
