@@ -14,6 +14,7 @@
 
 mod driver;
 mod lane;
+mod lanes;
 mod ledger;
 mod rejects;
 

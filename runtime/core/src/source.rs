@@ -15,6 +15,7 @@ mod at_least_once;
 mod convert;
 mod exactly_once;
 mod pending;
+mod sent;
 
 use std::sync::Arc;
 use std::time::Duration;

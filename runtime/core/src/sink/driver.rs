@@ -4,23 +4,24 @@
 //! and carry out what follows. One loop owns everything; only lanes run beside it. Lanes are built from
 //! the watermark on every occasion alike: assignment, resume, and after a failure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::sync::{Notify, watch};
-use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::task::{Id, JoinError};
 use tokio::time::Instant;
 use towpath_sdk::clock::Clock;
-use towpath_sdk::context::{Backoff, LaneContext, TaskContext, Waiting};
-use towpath_sdk::error::{Action, Error, ErrorKind, Result};
+use towpath_sdk::context::{LaneContext, TaskContext, Waiting};
+use towpath_sdk::error::{Action, Result};
 use towpath_sdk::plugin::DynSinkPlugin;
 use towpath_sdk::plugin::erased::DynSinkTask;
 use towpath_sdk::record::{RawBatch, TopicPartition};
 use towpath_sdk::sink::{Epoch, Progress, StartAt};
 
 use super::lane::{LaneCell, LaneRun};
+use super::lanes::{Lanes, Rest, RunningLane, flatten};
 use super::ledger::Ledger;
 use super::rejects::Rejects;
 use crate::budget::Budget;
@@ -148,25 +149,6 @@ struct Committing {
     offsets: Vec<(TopicPartition, i64)>,
     started: Instant,
     outcome: BoxFuture<'static, CommitOutcome>,
-}
-
-/// Lanes that run, and partitions whose lane failed and comes again.
-#[derive(Default)]
-struct Lanes {
-    running: BTreeMap<TopicPartition, RunningLane>,
-    by_task: HashMap<Id, TopicPartition>,
-    set: JoinSet<Result<()>>,
-    resting: BTreeMap<TopicPartition, Rest>,
-    backoff: BTreeMap<TopicPartition, Backoff>,
-}
-
-struct RunningLane {
-    cell: Arc<LaneCell>,
-    abort: AbortHandle,
-}
-
-struct Rest {
-    until: Instant,
 }
 
 enum Step {
@@ -600,17 +582,5 @@ async fn answer(committing: &mut Option<Committing>) -> CommitOutcome {
     match committing {
         Some(committing) => (&mut committing.outcome).await,
         None => std::future::pending().await,
-    }
-}
-
-fn flatten(ended: std::result::Result<(Id, Result<()>), JoinError>) -> (Id, Result<()>) {
-    match ended {
-        Ok((id, outcome)) => (id, outcome),
-        Err(error) if error.is_panic() => {
-            let id = error.id();
-            let text = crate::task::panic_text(error.into_panic());
-            (id, Err(Error::new(ErrorKind::Internal, format!("the lane panicked: {text}"))))
-        }
-        Err(error) => (error.id(), Ok(())),
     }
 }

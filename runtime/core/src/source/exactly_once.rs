@@ -7,7 +7,7 @@
 //! Invariants: one transaction at a time; what was staged before an abort is thrown away and polled
 //! again; a fenced task ends and touches nothing more.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -20,12 +20,12 @@ use towpath_sdk::record::Record;
 use towpath_sdk::source::{Mark, SourceBatch};
 
 use super::at_least_once::{POLL_BYTES, changed, ensure_topics, poll_task};
-use super::convert::{Converted, Converter, refused_together};
+use super::convert::{Converted, Converter};
 use super::pending::{Pending, to_store};
+use super::sent::{As, Sent, await_records, send_alone};
 use super::{Boundary, SourceSpec, Transactions, open_dead_letters, producer_spec, start_task};
 use crate::ports::{
-    Cluster, OutRecord, PortError, PortErrorKind, Producer, Receipt, TransactionOutcome,
-    TransactionalProducer,
+    Cluster, PortError, PortErrorKind, Producer, TransactionOutcome, TransactionalProducer,
 };
 use crate::task::host::TaskHost;
 use crate::task::status::Wait;
@@ -123,47 +123,8 @@ struct Open {
     sent: Vec<Sent>,
 }
 
-/// What was given to the producer in one call.
-struct Sent {
-    records: Vec<OutRecord>,
-    as_sent: As,
-    receipt: Receipt,
-}
-
-/// What records were given to the producer as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum As {
-    /// Many at once.
-    Batch,
-    /// By itself.
-    Alone,
-    /// Dead letters.
-    Letters,
-}
-
-/// Gives `records` to the producer one by one, each after the broker has answered for the one before.
-/// What comes behind a refused one is not sent: its transaction can't be committed. Returns whether
-/// there was one.
-async fn send_alone(
-    producer: &dyn TransactionalProducer,
-    records: Vec<OutRecord>,
-    sent: &mut Vec<Sent>,
-) -> Result<bool, PortError> {
-    let mut refused = false;
-    for record in records {
-        let failures = match refused {
-            false => producer.send(vec![record.clone()]).await?.await,
-            true => Vec::new(),
-        };
-        refused |= !failures.is_empty();
-        let receipt: Receipt = Box::pin(std::future::ready(failures));
-        sent.push(Sent { records: vec![record], as_sent: As::Alone, receipt });
-    }
-    Ok(refused)
-}
-
 /// How a transaction, or the try to make one, went wrong.
-enum Broken {
+pub(super) enum Broken {
     /// Nothing of it is visible: rewind and do it again.
     Again(PortError),
     /// The broker will never take some records: without them it is done again.
@@ -472,50 +433,6 @@ impl Driver {
         let stopped = self.task.stop().await;
         outcome.and(finished).and(stopped)
     }
-}
-
-/// Waits until the broker has answered for all records of a transaction. If it will never take some,
-/// the first reason and what is left without them.
-async fn await_records(
-    converter: &Converter,
-    sent: Vec<Sent>,
-) -> Result<Option<(PortError, Converted)>, Broken> {
-    let mut without = Converted::default();
-    let mut refused = None;
-    for Sent { records, as_sent, receipt } in sent {
-        let failures = receipt.await;
-        let letters = as_sent == As::Letters;
-        if let Some(other) = failures.iter().find(|f| letters || !of_record(f.error.kind)) {
-            let error = other.error.clone();
-            return Err(match Broken::from(error.clone()) {
-                Broken::Unknown(error) if !of_record(error.kind) => Broken::Again(error),
-                _ => Broken::Fatal(Error::from(error).context("produce")),
-            });
-        }
-        if letters {
-            without.letters.extend(records);
-            continue;
-        }
-        if let Some(first) = failures.first() {
-            refused.get_or_insert_with(|| first.error.clone());
-        }
-        without.alone |= as_sent == As::Alone;
-        if refused_together(&failures) {
-            without.alone = true;
-            without.records.extend(records);
-            continue;
-        }
-        let failed: BTreeSet<usize> = failures.iter().map(|f| f.index).collect();
-        without.letters.extend(converter.refused(&records, failures)?);
-        let taken = records.into_iter().enumerate().filter(|(i, _)| !failed.contains(i));
-        without.records.extend(taken.map(|(_, record)| record));
-    }
-    Ok(refused.map(|error| (error, without)))
-}
-
-/// Whether an error concerns one record rather than the producer.
-fn of_record(kind: PortErrorKind) -> bool {
-    matches!(kind, PortErrorKind::TooLarge | PortErrorKind::Invalid)
 }
 
 /// What of the `uncovered` records and `batch` the last mark covers; the rest stays uncovered.
