@@ -2,6 +2,5 @@
 # kill -9 of the worker at random moments while files → Kafka → S3 runs: three seeded rounds, or as many as
 # TOWPATH_KILL_ROUNDS says (tests/soak: twenty). A failure names its seed.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
 seed=${TOWPATH_KILL_SEED:-$((RANDOM * 32768 + RANDOM))}
-exec cargo run --quiet --locked -p towpath-tests --bin towpath-tests -- kill "${TOWPATH_KILL_ROUNDS:-3}" "$seed"
+exec "${TOWPATH_BIN%/*}/towpath-tests" kill "${TOWPATH_KILL_ROUNDS:-3}" "$seed"

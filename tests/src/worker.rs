@@ -244,13 +244,15 @@ impl Worker {
         Ok(())
     }
 
-    /// `PUT path`, with the status of the answer.
+    /// `PUT path`, with the status of the answer and its JSON, if it has any.
     ///
     /// # Errors
-    /// If it is not answered with JSON.
+    /// If it is not answered.
     pub async fn put_path(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
         let response = self.client.put(self.url(path)).json(body).send().await?;
-        Ok((response.status().as_u16(), response.json().await?))
+        let status = response.status().as_u16();
+        let text = response.text().await?;
+        Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
     }
 
     /// `POST /connectors`: creates a connector from its name and config.
@@ -263,6 +265,15 @@ impl Worker {
         let text = response.text().await?;
         ensure!(status.is_success(), "{status}: {text}");
         Ok(())
+    }
+
+    /// `DELETE path`, with the status of the answer.
+    ///
+    /// # Errors
+    /// If it is not answered.
+    pub async fn delete_path(&self, path: &str) -> Result<(u16, String)> {
+        let response = self.client.delete(self.url(path)).send().await?;
+        Ok((response.status().as_u16(), response.text().await?))
     }
 
     /// Deletes a connector.

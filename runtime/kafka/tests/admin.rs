@@ -34,7 +34,7 @@ async fn topics_are_created_once_and_described() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_replicas_than_brokers_are_refused_with_a_hint() {
+async fn more_replicas_than_brokers_are_waited_for_with_a_hint() {
     let cluster = cluster();
     let admin = cluster.admin(ClientOverrides::new()).await.unwrap();
     let new = NewTopic {
@@ -44,7 +44,7 @@ async fn more_replicas_than_brokers_are_refused_with_a_hint() {
         config: BTreeMap::new(),
     };
     let error = soon(admin.create_topic(new)).await.unwrap_err();
-    assert_eq!(error.kind, PortErrorKind::Invalid);
+    assert_eq!(error.kind, PortErrorKind::Degraded);
     assert!(error.text.contains("fewer brokers"), "{error}");
 }
 

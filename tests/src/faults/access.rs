@@ -1,6 +1,6 @@
 //! Kafka refuses the worker: its password, or what it wants to do.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use super::rig::{Rig, append, check_lines, file_sink, lines, source, with};
 use crate::kafka::Kafka;
@@ -116,6 +116,30 @@ pub(super) async fn missing_permissions() -> Result<()> {
     for name in [&from, &to, &rig.name("letters")] {
         rig.runs(name).await?;
     }
+    sink_offsets(&rig, &to, &groups).await?;
     ensure!(!rig.worker.logged()?.contains(&password), "the password is in the log");
     rig.end().await
+}
+
+/// A sink's offsets can be forgotten by who may delete its group.
+async fn sink_offsets(rig: &Rig, sink: &str, groups: &str) -> Result<()> {
+    let path = format!("/connectors/{sink}/stop");
+    let (status, _) = rig.worker.put_path(&path, &serde_json::json!({})).await?;
+    ensure!(status == 202, "stop got {status}");
+    let path = format!("/connectors/{sink}/offsets");
+    let mut last = String::new();
+    let mut answered = async |wanted: u16| {
+        let what = format!("forgetting offsets gets {wanted}");
+        let got = async || {
+            let (status, text) = rig.worker.delete_path(&path).await.ok()?;
+            last = format!("{status}: {text}");
+            (status == wanted).then_some(text)
+        };
+        let outcome = rig.worker.until_some(&what, got).await;
+        outcome.with_context(|| format!("last it got {last}"))
+    };
+    let refused = answered(500).await?;
+    ensure!(refused.contains("authorization failed"), "it is refused without a reason: {refused}");
+    grant("alice", groups, &[Feature::SinkOffsets], Resource::Group).await?;
+    answered(200).await.map(drop)
 }

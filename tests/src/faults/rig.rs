@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::bucket::Bucket;
+use crate::pipeline::Shape;
 use crate::worker::Worker;
 use crate::{pipeline, server, unique};
 
@@ -26,7 +27,7 @@ pub(super) fn with(mut config: Value, more: Value) -> Value {
 
 /// Lines of `file` to `topic`.
 pub(super) fn source(file: &Path, topic: &str) -> Value {
-    pipeline::source(file, topic)
+    pipeline::source(file, topic, Shape::OnePartition)
 }
 
 /// Values of `topic` to lines of `file`.
@@ -36,12 +37,12 @@ pub(super) fn file_sink(topic: &str, file: &Path) -> Value {
 
 /// Numbered records of `topic` to objects of ten.
 pub(super) fn s3_sink(topic: &str, bucket: &str) -> Result<Value> {
-    Ok(with(pipeline::sink(topic, bucket)?, json!({ "flush.size": "10" })))
+    Ok(with(pipeline::sink(topic, bucket, Shape::OnePartition)?, json!({ "flush.size": "10" })))
 }
 
 /// What S3 objects hold, as far as it can be read.
 pub(super) async fn count(bucket: &Bucket, topic: &str) -> usize {
-    pipeline::arrived(bucket, topic).await.map_or(0, |numbers| numbers.len())
+    pipeline::arrived(bucket, topic).await.map_or(0, |found| found.values().map(Vec::len).sum())
 }
 
 /// Every one of `expect` stands in `file`, the first times in order; what stands there again must have
@@ -93,7 +94,7 @@ impl Rig {
     }
 
     /// All that `/towpath/v1` tells of the units of a connector: states and reasons.
-    async fn units(&self, connector: &str) -> Result<Vec<(String, String)>> {
+    pub(super) async fn units(&self, connector: &str) -> Result<Vec<(String, String)>> {
         let path = format!("/towpath/v1/connectors/{connector}/status");
         let detail = self.worker.get(&path).await?;
         let tasks = detail["tasks"].as_array().cloned().unwrap_or_default();
@@ -219,7 +220,7 @@ mod tests {
     #[test]
     fn the_check_of_lines_sees_loss_disorder_and_torn_lines() {
         let file = std::env::temp_dir().join(unique("lines").unwrap());
-        let mut check = |text: &str, repeats| {
+        let check = |text: &str, repeats| {
             std::fs::write(&file, text).unwrap();
             check_lines(&file, &lines(0, 3), repeats).is_ok()
         };

@@ -538,6 +538,10 @@ fn statuses_of_a_former_generation_are_overwritten() {
     assert!(world.tasks.values().all(|task| task.wanted == Wanted::Stopped));
     world.task_works(&id("c", 0));
     assert_eq!(world.told_state("c", 0).map(|s| s.name()), Some("UNASSIGNED"));
+    let state = world.state.snapshot().connectors["c"].tasks[0].1.state.clone();
+    let why =
+        matches!(&state, UnitState::Blocked { reason, .. } if reason.contains("session expired"));
+    assert!(why, "{state:?}");
     world.feed(Event::Joined { generation: 5, leader: true });
     world.settle();
     let told = world.told("c", 0).expect("a status");

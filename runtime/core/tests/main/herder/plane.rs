@@ -22,7 +22,7 @@ use towpath_core::herder::launcher::{
 use towpath_core::herder::{Herder, HerderOptions, HerderService};
 use towpath_core::offsets::OffsetStore;
 use towpath_core::ports::{Admin, ClientOverrides, Cluster, PortResult, TableSpec};
-use towpath_core::task::status::StatusCell;
+use towpath_core::task::status::{StatusCell, Wait};
 use towpath_core::task::{TaskId, Wanted};
 use towpath_core::topics::{TopicNotes, TopicUse};
 use towpath_formats::rest::ConnectorType;
@@ -206,7 +206,8 @@ async fn work(
             (Wanted::Paused, _) => status.paused(),
             (Wanted::Running, Some("wait")) => {
                 status.lag(7);
-                status.waiting("target refused connections".to_owned(), clock.now(), None);
+                let reason = "target refused connections".to_owned();
+                status.waiting(Wait::Connector, reason, clock.now(), None);
             }
             (Wanted::Running, Some("fail")) => {
                 status.running();
