@@ -125,7 +125,7 @@ pub(super) async fn missing_permissions() -> Result<()> {
 async fn sink_offsets(rig: &Rig, sink: &str, groups: &str) -> Result<()> {
     let path = format!("/connectors/{sink}/stop");
     let (status, _) = rig.worker.put_path(&path, &serde_json::json!({})).await?;
-    ensure!(status == 202, "stop got {status}");
+    ensure!(status == 204, "stop got {status}");
     let path = format!("/connectors/{sink}/offsets");
     let mut last = String::new();
     let mut answered = async |wanted: u16| {

@@ -347,6 +347,9 @@ impl Driver {
             return match self.producer.abort().await {
                 TransactionOutcome::Fenced(error) => Err(error.into()),
                 TransactionOutcome::Aborted(_) => {
+                    // Records that were refused leave a gap in the producer's sequence, which the broker
+                    // does not accept: another one begins anew.
+                    self.connect().await?;
                     let segment = Segment { converted: without, boundary: true };
                     self.staged.push_front(segment);
                     Ok(())
@@ -396,9 +399,14 @@ impl Driver {
         }
     }
 
+    async fn connect(&mut self) -> Result<()> {
+        self.producer = connect(&self.spec, &self.transactions, &*self.cluster).await?;
+        Ok(())
+    }
+
     /// A new producer with the same id ends whatever was open; then the offset topic tells the truth.
     async fn read_back(&mut self) -> Result<StoredOffsets> {
-        self.producer = connect(&self.spec, &self.transactions, &*self.cluster).await?;
+        self.connect().await?;
         self.stored = self.host.offsets.read_back(&self.spec.id.connector).await?;
         Ok(self.stored.clone())
     }
