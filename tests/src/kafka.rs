@@ -103,8 +103,8 @@ impl Kafka {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let outcomes = self.admin.delete_groups(groups, &AdminOptions::new()).await?;
-            let failed = outcomes.into_iter().filter_map(Result::err);
-            match failed.filter(|(_, code)| *code != Code::GroupIdNotFound).next() {
+            let mut failed = outcomes.into_iter().filter_map(Result::err);
+            match failed.find(|(_, code)| *code != Code::GroupIdNotFound) {
                 None => return Ok(()),
                 // Members of a worker that was killed leave with their sessions.
                 Some((_, Code::NonEmptyGroup)) if tokio::time::Instant::now() < deadline => {
