@@ -93,12 +93,6 @@ impl Worker {
         Ok(fs::write(&self.properties, text + lines)?)
     }
 
-    /// `host:port` of its REST API.
-    #[must_use]
-    pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
-    }
-
     /// Where it logs.
     #[must_use]
     pub fn log(&self) -> &Path {
