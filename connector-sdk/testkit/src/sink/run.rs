@@ -277,11 +277,12 @@ impl<'d, D: SinkDriver> Run<'d, D> {
     }
 
     fn records(&self, partition: i32, entries: &[Entry]) -> Result<Vec<SinkRecord>, Problem> {
-        let now = self.host.manual_clock().now().millis();
+        // A record has the same time whenever it is delivered.
+        let time = |entry: &Entry| Some(FakeHost::START.millis() + entry.offset);
         let mut raw = RawBatchBuilder::default();
         let created = TimestampType::CreateTime;
         for entry in entries {
-            raw.push(entry.offset, Some(now), created, None, Some(entry.id.as_bytes()), []);
+            raw.push(entry.offset, time(entry), created, None, Some(entry.id.as_bytes()), []);
         }
         let at = TopicPartition::new(Arc::clone(&self.topic), partition);
         let end = entries.last().map_or(0, |last| last.offset + 1);
@@ -291,7 +292,7 @@ impl<'d, D: SinkDriver> Run<'d, D> {
             let (key, value) = both.unwrap_or_else(|| self.driver.record(&entry.id));
             let mut record = Record::new(Arc::clone(&self.topic), value).with_key(key);
             record.partition = Some(partition);
-            record.timestamp = Some(now);
+            record.timestamp = time(entry);
             Some(SinkRecord::new(record, Origin::new(&raw, row)?))
         };
         let records = entries.iter().enumerate().map(record).collect::<Option<_>>();
