@@ -110,11 +110,14 @@ async fn a_full_disk_is_waited_out() {
     let mut lane = run.lane(0).await;
     let wait = std::time::Duration::from_secs(3600);
     let values = [text("one")];
-    let write = lane.write(0, &values);
-    assert!(tokio::time::timeout(wait, write).await.is_err());
-    assert_eq!(lane.durable(), None);
-    let reason = run.host.reason().unwrap();
-    assert!(reason.contains("its file system needs more space"), "{reason}");
+    {
+        // The reason lasts as long as the write.
+        let mut write = std::pin::pin!(lane.write(0, &values));
+        assert!(tokio::time::timeout(wait, write.as_mut()).await.is_err());
+        let reason = run.host.reason().unwrap();
+        assert!(reason.contains("its file system needs more space"), "{reason}");
+    }
+    assert_eq!((lane.durable(), run.host.reason()), (None, None));
 }
 
 #[test]
