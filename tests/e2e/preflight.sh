@@ -38,7 +38,7 @@ machine complete
 env -i HOME=/nowhere PATH="$dir/complete" ./quickstart --check > /dev/null || { echo 'a complete machine is refused'; exit 1; }
 
 machine bare cargo rustup cc c++ make pkg-config
-says bare 'a C compiler' 'a C++ compiler' 'make' "OpenSSL's headers" 'Rust is not installed' 'https://sh.rustup.rs' \
+says bare 'a C compiler' 'a C++ compiler' 'make' "OpenSSL's headers" 'Rust is not installed' 'https://rustup.rs' \
   'apt-get install -y build-essential make pkg-config libssl-dev'
 if grep -qF bash "$dir/said"; then echo 'bash is there and named as missing'; exit 1; fi
 
