@@ -1,23 +1,28 @@
 //! What the engine hands to connectors.
 //!
-//! Duty: names, time, stored offsets, a place for small states, the way to say "I am waiting,
-//! because …", and retries that say so by themselves. Nothing here does I/O of its own: all of it is
-//! behind [`Host`], which the engine, the test kit and the simulation implement.
+//! Duty: names, time, stored offsets, a place for small states, instruments, what people signal, work
+//! in the background, the way to say "I am waiting, because …" and "so much is done", and retries that
+//! say so by themselves. Nothing here does I/O of its own: all of it is behind [`Host`], which the
+//! engine, the test kit and the simulation implement.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 
+use crate::background::Background;
 use crate::clock::{Clock, Timestamp};
-use crate::error::{Action, Result};
+use crate::error::{Action, Error, ErrorKind, Result};
+use crate::instruments::{Counter, Gauge, Labels};
 use crate::offset::{OffsetMap, StoredOffsets};
 use crate::record::TopicPartition;
+use crate::signal::{Signals, TopicReader};
 use crate::sink::{Epoch, Progress};
 
-/// The engine's end of the contexts.
+/// The engine's end of the contexts. What has a default does nothing that shows, or without the world
+/// around it: enough for tests of a connector that does not depend on it.
 pub trait Host: Send + Sync + 'static {
     /// The clock.
     fn clock(&self) -> Arc<dyn Clock>;
@@ -38,8 +43,41 @@ pub trait Host: Send + Sync + 'static {
         key: OffsetMap,
         value: Option<OffsetMap>,
     ) -> BoxFuture<'static, Result<()>>;
-    /// Adds to a counter of this task, shown at `/metrics` as `towpath_connector_<name>_total`.
+    /// The connector's source offsets as they are stored now. Without a store: none.
+    fn source_offsets(&self) -> BoxFuture<'static, Result<StoredOffsets>> {
+        Box::pin(ready(Ok(StoredOffsets::default())))
+    }
+    /// Adds to a counter of this task, shown at `/metrics` as `towpath_connector_events_total` with the
+    /// name in the label `event`.
     fn count(&self, name: &'static str, n: u64);
+    /// The counter of this task under `name` and `labels`.
+    fn counter(&self, name: &'static str, labels: Labels) -> Counter {
+        let _ = (name, labels);
+        Counter::default()
+    }
+    /// The gauge of this task under `name` and `labels`.
+    fn gauge(&self, name: &'static str, labels: Labels) -> Gauge {
+        let _ = (name, labels);
+        Gauge::default()
+    }
+    /// How far a long piece of work is; `None` when it is over.
+    fn work(&self, work: Option<Work>) {
+        let _ = work;
+    }
+    /// What people signal to this connector from now on. Without people: nothing.
+    fn signals(&self) -> Signals {
+        Signals::none()
+    }
+    /// Reads a topic beside the records' way.
+    fn read_topic(&self, topic: String) -> BoxFuture<'static, Result<Box<dyn TopicReader>>> {
+        let text = format!("there is no cluster to read the topic '{topic}' from");
+        Box::pin(ready(Err(Error::new(ErrorKind::Unsupported, text))))
+    }
+    /// Runs `future` beside the task, on the connector's threads.
+    fn spawn(&self, what: String, future: BoxFuture<'static, Result<()>>) -> Background {
+        drop(what);
+        Background::new(tokio::spawn(future))
+    }
     /// The guarantee as learnt at run time (a probe of the target), if it is not what the
     /// configuration promised.
     fn guarantee(&self, guarantee: crate::guarantee::Guarantee);
@@ -89,6 +127,21 @@ impl Drop for Reason<'_> {
             self.host.operation_waiting(self.operation, None);
         }
     }
+}
+
+/// How far a long piece of work is, such as a snapshot. Shown in the task's status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Work {
+    /// For a person: what is being done (`snapshot of public.orders and 11 more tables`).
+    pub what: String,
+    /// How much is done.
+    pub done: u64,
+    /// How much there is, if it is known; an estimate will do.
+    pub total: Option<u64>,
+    /// What is counted (`rows`, `bytes`).
+    pub unit: &'static str,
+    /// The time that is left, if it can be told.
+    pub left: Option<Duration>,
 }
 
 /// The context of a source connector's planner.
@@ -145,6 +198,39 @@ impl ConnectorContext {
     pub fn clock(&self) -> Arc<dyn Clock> {
         self.host.clock()
     }
+
+    /// The connector's source offsets as its tasks have stored them by now.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub async fn source_offsets(&self) -> Result<StoredOffsets> {
+        self.host.source_offsets().await
+    }
+
+    /// Reads a small state of the connector; see [`TaskContext::load_state`].
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub async fn load_state(&self, key: OffsetMap) -> Result<Option<OffsetMap>> {
+        self.host.load_state(key).await
+    }
+
+    /// Stores a small state of the connector; see [`TaskContext::store_state`].
+    ///
+    /// # Errors
+    /// If it can't be stored. The outcome may be unknown: read it back.
+    pub async fn store_state(&self, key: OffsetMap, value: Option<OffsetMap>) -> Result<()> {
+        self.host.store_state(key, value).await
+    }
+
+    /// Runs `future` beside the planner; see [`TaskContext::spawn`].
+    pub fn spawn(
+        &self,
+        what: impl Into<String>,
+        future: impl Future<Output = Result<()>> + Send + 'static,
+    ) -> Background {
+        self.host.spawn(what.into(), Box::pin(future))
+    }
 }
 
 impl TaskContext {
@@ -167,6 +253,63 @@ impl TaskContext {
     /// Adds to a counter of this task.
     pub fn count(&self, name: &'static str, n: u64) {
         self.host.count(name, n);
+    }
+
+    /// A counter of this task, shown at `/metrics` as `towpath_connector_<name>_total` with `labels`
+    /// beside `connector` and `task`. Get it once and keep it. Names are in snake case with the unit
+    /// last; the values of labels must be few (tables, not keys): what exceeds the engine's bound is
+    /// counted and not shown.
+    #[must_use]
+    pub fn counter(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Counter {
+        self.host.counter(name, Labels::new(labels))
+    }
+
+    /// A gauge of this task, shown as `towpath_connector_<name>`; otherwise as
+    /// [`TaskContext::counter`].
+    #[must_use]
+    pub fn gauge(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Gauge {
+        self.host.gauge(name, Labels::new(labels))
+    }
+
+    /// Says how far a long piece of work is, or, with `None`, that it is over.
+    pub fn work(&self, work: Option<Work>) {
+        self.host.work(work);
+    }
+
+    /// What people signal to this connector from now on (`POST
+    /// /towpath/v1/connectors/<name>/signals`). Every task that asks gets every signal.
+    #[must_use]
+    pub fn signals(&self) -> Signals {
+        self.host.signals()
+    }
+
+    /// Reads `topic` beside the records' way, for signals and the like: from where the connector's
+    /// group `connect-<name>-<topic>` stands, else from the beginning.
+    ///
+    /// # Errors
+    /// If the cluster can't be reached.
+    pub async fn read_topic(&self, topic: impl Into<String>) -> Result<Box<dyn TopicReader>> {
+        self.host.read_topic(topic.into()).await
+    }
+
+    /// Runs `future` beside the task's own calls: keep-alives, readers that fill a bounded channel. It
+    /// ends when the result is dropped, and at the latest with the task. The engine watches it as it
+    /// does every call, so that a thread that it holds is noticed; a plain `tokio::spawn` works too, but
+    /// nobody can name it then.
+    pub fn spawn(
+        &self,
+        what: impl Into<String>,
+        future: impl Future<Output = Result<()>> + Send + 'static,
+    ) -> Background {
+        self.host.spawn(what.into(), Box::pin(future))
+    }
+
+    /// The connector's source offsets as they are stored now.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub async fn source_offsets(&self) -> Result<StoredOffsets> {
+        self.host.source_offsets().await
     }
 
     /// Says which guarantee holds, as learnt at run time.

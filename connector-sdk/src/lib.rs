@@ -16,6 +16,7 @@
 // The derive names this crate as its users do.
 extern crate self as towpath_sdk;
 
+pub mod background;
 pub mod clock;
 pub mod config;
 pub mod context;
@@ -23,12 +24,14 @@ pub mod converter;
 pub mod decimal;
 pub mod error;
 pub mod guarantee;
+pub mod instruments;
 pub mod java_text;
 pub mod json;
 pub mod offset;
 pub mod plugin;
 pub mod record;
 pub mod schema;
+pub mod signal;
 pub mod simple;
 pub mod sink;
 pub mod source;

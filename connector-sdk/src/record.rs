@@ -87,6 +87,14 @@ impl Record {
         self.key = key;
         self
     }
+
+    /// Bytes of key, value and headers in memory, roughly; schemas, which are shared, do not count.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let headers: usize =
+            self.headers.iter().map(|header| header.key.len() + header.value.value.size()).sum();
+        self.key.value.size() + self.value.value.size() + headers
+    }
 }
 
 /// How a consumed record's timestamp came about.

@@ -12,7 +12,11 @@
 
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
 use crate::config::ConnectorConfig;
@@ -50,6 +54,20 @@ pub trait SinkConnector: Sized + Send + 'static {
     /// which is pure.
     fn check(config: Arc<Self::Config>) -> impl Future<Output = Result<()>> + Send {
         drop(config);
+        async { Ok(()) }
+    }
+
+    /// A person sets the offsets of these partitions, or forgets them (`None`), while no task runs.
+    /// Called before the group's are changed. A sink that keeps offsets itself changes its own here, so
+    /// that [`SinkTask::open`] does not undo what the person wanted; for the others nothing is to do.
+    ///
+    /// # Errors
+    /// Nothing is changed then; the person is told why.
+    fn offsets_changed(
+        config: Arc<Self::Config>,
+        offsets: Vec<(TopicPartition, Option<i64>)>,
+    ) -> impl Future<Output = Result<()>> + Send {
+        drop((config, offsets));
         async { Ok(()) }
     }
 }
@@ -136,12 +154,21 @@ pub trait SinkLane: Send + 'static {
 
 /// Records of one partition.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct SinkBatch {
     /// The records that are left after transforms, in offset order; may be none.
     pub records: Vec<SinkRecord>,
     /// The offset to go on at after this batch: what to report durable once all of it is. It is at
     /// least the last record's offset + 1, and more where records were left out.
     pub end: i64,
+}
+
+impl SinkBatch {
+    /// `records`, behind which the partition goes on at `end`.
+    #[must_use]
+    pub const fn new(records: Vec<SinkRecord>, end: i64) -> Self {
+        Self { records, end }
+    }
 }
 
 /// Where a lane reports what became of its records. Cheap to clone; may be called from any task of
@@ -153,8 +180,10 @@ pub struct Progress(Arc<dyn ProgressSink>);
 pub trait ProgressSink: Send + Sync {
     /// Everything below `end` that was not rejected is durable.
     fn durable(&self, end: i64);
-    /// The target refused `record`.
-    fn reject(&self, record: SinkRecord, error: Error);
+    /// The target refused `record`; `settle`, if there is one, wants to know when it is held elsewhere.
+    fn reject(&self, record: SinkRecord, error: Error, settle: Option<Settle>);
+    /// The lane is broken.
+    fn fail(&self, error: Error);
 }
 
 impl Progress {
@@ -172,7 +201,52 @@ impl Progress {
     /// The target refused this record: it goes the way of `errors.tolerance`. Reject a record before
     /// reporting an `end` behind it.
     pub fn reject(&self, record: SinkRecord, error: Error) {
-        self.0.reject(record, error);
+        self.0.reject(record, error, None);
+    }
+
+    /// As [`Progress::reject`]; the answer resolves when the record is held elsewhere. A sink that keeps
+    /// offsets itself awaits it before it stores an offset behind the record: after a crash nobody
+    /// would deliver the record again.
+    pub fn reject_and_settle(&self, record: SinkRecord, error: Error) -> Settled {
+        let (settle, settled) = oneshot::channel();
+        self.0.reject(record, error, Some(Settle(settle)));
+        Settled(settled)
+    }
+
+    /// Something behind the lane's back broke (a write in the background, a connection). The lane is
+    /// dropped as if a call had returned this error, also while no call is under way.
+    pub fn fail(&self, error: Error) {
+        self.0.fail(error);
+    }
+}
+
+/// Resolves when a rejected record is held by the dead letter queue, or was skipped because the user
+/// said so. Does not resolve if neither happens: the lane is dropped then.
+#[derive(Debug)]
+#[must_use = "a record that was rejected without waiting needs `reject` only"]
+pub struct Settled(oneshot::Receiver<()>);
+
+impl Future for Settled {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match Pin::new(&mut self.0).poll(cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(()),
+            // Nobody is left to settle it; whoever waits is about to be dropped.
+            Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// The engine's end of [`Settled`].
+#[derive(Debug)]
+pub struct Settle(oneshot::Sender<()>);
+
+impl Settle {
+    /// The record is held elsewhere.
+    pub fn done(self) {
+        // Most lanes do not wait for it.
+        let _heard = self.0.send(()).is_ok();
     }
 }
 

@@ -60,12 +60,16 @@ pub trait SourceConnector: Sized + Send + 'static {
         async { Ok(()) }
     }
 
-    /// Whether a person may set this offset; `None` forgets the partition.
+    /// Whether a person may set this offset under `config`; `None` forgets the partition.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Config`] with what would be right.
-    fn check_offset(partition: &SourcePartition, offset: Option<&SourceOffset>) -> Result<()> {
-        let _ = (partition, offset);
+    fn check_offset(
+        config: &Self::Config,
+        partition: &SourcePartition,
+        offset: Option<&SourceOffset>,
+    ) -> Result<()> {
+        let _ = (config, partition, offset);
         Ok(())
     }
 }
@@ -76,9 +80,12 @@ pub trait SourceConnector: Sized + Send + 'static {
 pub type TaskShare = Properties;
 
 /// How much a poll may return.
+///
+/// A source that gives more than the engine may hold at all is stopped: memory is bounded by this, and
+/// only the source can keep the bound before the memory is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
-    /// Bytes of keys, values and headers. One record may exceed it if it comes alone.
+    /// Bytes, as [`Record::size`] counts them. One record may exceed it if it comes alone.
     pub bytes: usize,
     /// Records.
     pub records: usize,
@@ -92,7 +99,8 @@ pub trait SourceTask: Send + 'static {
     fn poll(&mut self, room: Budget) -> impl Future<Output = Result<SourceBatch>> + Send;
 
     /// The offsets up to here are stored and everything before them is in the broker. Called between
-    /// polls, in order; later calls cover earlier ones.
+    /// polls, in order; later calls cover earlier ones. Partitions that were forgotten
+    /// ([`Mark::forget`]) are not among them.
     fn acknowledge(
         &mut self,
         upto: &[(SourcePartition, SourceOffset)],
@@ -116,28 +124,52 @@ pub struct SourceBatch {
     pub records: Vec<Record>,
     /// Where offsets stand after some number of the records, ascending by [`Mark::after`]. A mark covers
     /// every record before it, so a source marks where it stands in one partition before it turns to
-    /// another. Records after the last mark are covered by a mark of a later batch.
+    /// another: what several readers read beside each other is handed over piece by piece, each piece
+    /// in one row with its mark behind it. Records after the last mark are covered by a mark of a later
+    /// batch; with exactly-once they wait for it in memory, so their number and bytes are bounded.
     pub marks: Vec<Mark>,
 }
 
 /// After the first `after` records of the batch, `partition` has been read up to `offset`.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Mark {
     /// How many records of this batch come before the mark.
     pub after: usize,
     /// The source partition.
     pub partition: SourcePartition,
-    /// Its offset.
-    pub offset: SourceOffset,
+    /// Its offset; `None` forgets the partition, as the parts of a snapshot once all of it is done.
+    pub offset: Option<SourceOffset>,
     /// Whether a transaction of the source ends here (`transaction.boundary=connector`).
     pub boundary: bool,
+}
+
+impl Mark {
+    /// After `after` records of the batch, `partition` has been read up to `offset`.
+    #[must_use]
+    pub const fn new(after: usize, partition: SourcePartition, offset: SourceOffset) -> Self {
+        Self { after, partition, offset: Some(offset), boundary: false }
+    }
+
+    /// After `after` records of the batch, nobody needs to know of `partition` any more.
+    #[must_use]
+    pub const fn forget(after: usize, partition: SourcePartition) -> Self {
+        Self { after, partition, offset: None, boundary: false }
+    }
+
+    /// The same, and whether a transaction of the source ends here.
+    #[must_use]
+    pub const fn at_boundary(mut self, boundary: bool) -> Self {
+        self.boundary = boundary;
+        self
+    }
 }
 
 impl SourceBatch {
     /// All `records` bring `partition` to `offset`.
     #[must_use]
     pub fn upto(records: Vec<Record>, partition: SourcePartition, offset: SourceOffset) -> Self {
-        let mark = Mark { after: records.len(), partition, offset, boundary: false };
+        let mark = Mark::new(records.len(), partition, offset);
         Self { records, marks: vec![mark] }
     }
 

@@ -242,6 +242,23 @@ impl Value {
         }
     }
 
+    /// Bytes that it holds, roughly: what it points to, and itself where it is part of another value.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let each = |values: &[Self]| values.iter().map(|v| size_of::<Self>() + v.size()).sum();
+        match self {
+            Self::String(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Json(json) => json.as_str().len(),
+            Self::Array(items) => each(items),
+            Self::Struct(fields) => each(fields.values()),
+            Self::Map(entries) => {
+                entries.iter().map(|(k, v)| 2 * size_of::<Self>() + k.size() + v.size()).sum()
+            }
+            _ => size_of::<i64>(),
+        }
+    }
+
     /// Whether this is null.
     #[must_use]
     pub fn is_null(&self) -> bool {

@@ -52,6 +52,7 @@ pub trait DynSourcePlugin: Send + Sync + 'static {
     /// With what would be right.
     fn check_offset(
         &self,
+        properties: &Properties,
         partition: &SourcePartition,
         offset: Option<&SourceOffset>,
     ) -> Result<()>;
@@ -101,6 +102,12 @@ pub trait DynSinkPlugin: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<Box<dyn DynSinkTask>>>;
     /// Reaches out.
     fn check(&self, properties: Properties) -> BoxFuture<'static, Result<()>>;
+    /// A person changes offsets.
+    fn offsets_changed(
+        &self,
+        properties: Properties,
+        offsets: Vec<(TopicPartition, Option<i64>)>,
+    ) -> BoxFuture<'static, Result<()>>;
 }
 
 /// Twin of [`crate::sink::SinkTask`].

@@ -89,10 +89,11 @@ impl<C: SourceConnector> DynSourcePlugin for Source<C> {
 
     fn check_offset(
         &self,
+        properties: &Properties,
         partition: &SourcePartition,
         offset: Option<&SourceOffset>,
     ) -> Result<()> {
-        C::check_offset(partition, offset)
+        C::check_offset(&parse(properties)?, partition, offset)
     }
 }
 
@@ -162,6 +163,14 @@ impl<C: SinkConnector> DynSinkPlugin for Sink<C> {
 
     fn check(&self, properties: Properties) -> BoxFuture<'static, Result<()>> {
         async move { C::check(Arc::new(parse(&properties)?)).await }.boxed()
+    }
+
+    fn offsets_changed(
+        &self,
+        properties: Properties,
+        offsets: Vec<(TopicPartition, Option<i64>)>,
+    ) -> BoxFuture<'static, Result<()>> {
+        async move { C::offsets_changed(Arc::new(parse(&properties)?), offsets).await }.boxed()
     }
 }
 

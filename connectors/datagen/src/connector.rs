@@ -57,7 +57,11 @@ impl SourceConnector for Datagen {
         DatagenTask::new(&config, Share::from_properties(&share)?, cx)
     }
 
-    fn check_offset(partition: &SourcePartition, offset: Option<&SourceOffset>) -> Result<()> {
+    fn check_offset(
+        _config: &Self::Config,
+        partition: &SourcePartition,
+        offset: Option<&SourceOffset>,
+    ) -> Result<()> {
         let Some(offset) = offset else { return Ok(()) };
         if partition.get_i64(SEED).is_none() || partition.get_i64(TASK).is_none() {
             return Err(Error::config(

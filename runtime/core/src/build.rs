@@ -125,15 +125,7 @@ impl Blueprint {
                 keys.map(Direction::Sink)
             }
             ConnectorPlugin::Source(_) => {
-                let keys = gather(SourceKeys::parse(properties), &mut errors);
-                if keys.as_ref().is_some_and(|k| k.offsets_topic.is_some()) {
-                    errors.0.push(FieldError::other(
-                        "offsets.storage.topic",
-                        "A connector's own offsets topic is not supported; leave offsets.storage.topic \
-                         out and the worker's is used",
-                    ));
-                }
-                keys.map(Direction::Source)
+                gather(SourceKeys::parse(properties), &mut errors).map(Direction::Source)
             }
         };
         match (common, direction, errors.is_empty()) {
@@ -141,6 +133,15 @@ impl Blueprint {
                 Ok(Self { common, direction, plugin: plugin.clone(), plugin_name })
             }
             _ => Err(errors),
+        }
+    }
+
+    /// The source connector's own topic for offsets.
+    #[must_use]
+    pub fn offsets_topic(&self) -> Option<&str> {
+        match &self.direction {
+            Direction::Source(keys) => keys.offsets_topic.as_deref(),
+            Direction::Sink(_) => None,
         }
     }
 

@@ -177,7 +177,8 @@ pub struct SourceKeys {
     /// the worker if absent.
     #[config(key = "transaction.boundary.interval.ms", importance = low, group = "Exactly Once Support", order = 4, width = short, display = "Transaction boundary interval", range(min = 0))]
     pub boundary_interval: Option<Duration>,
-    /// A topic of the connector's own for its offsets; the worker's if absent.
+    /// A topic of the connector's own for its offsets, created compacted if it is missing; the worker's
+    /// if absent. What is not in it yet is taken over from the worker's.
     #[config(key = "offsets.storage.topic", importance = low, group = "offsets.topic", order = 1, width = long, display = "Offsets topic", non_empty)]
     pub offsets_topic: Option<String>,
     /// The dead letter queue. Kafka Connect has none for sources.

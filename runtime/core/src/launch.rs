@@ -1,12 +1,16 @@
 //! The data plane: starts planners and tasks for the herder.
 //!
-//! Duty: resolve references, build pipelines, run them on the data plane's runtime, contain their
-//! panics, and cut off a task that does not stop in time.
+//! Duty: resolve references, build pipelines, run them, contain their panics, and cut off a task that
+//! does not stop in time. What is the engine's runs on the data plane's runtime; the connector's own
+//! code runs in its home ([`crate::home`]).
 //!
 //! Invariants: a resolved value lives only inside a running planner or task; what goes back to the
 //! herder (errors of fields) shows the reference, not the value.
 
-use std::num::NonZeroU32;
+mod planners;
+mod pure_calls;
+
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,27 +22,30 @@ use tokio::task::JoinHandle;
 use towpath_formats::rest::{ConfigInfos, ConnectorType};
 use towpath_sdk::clock::Clock;
 use towpath_sdk::config::{ConnectorConfig, FieldError, FieldErrors, Properties};
-use towpath_sdk::context::ConnectorContext;
 use towpath_sdk::guarantee::Guarantee;
 use towpath_sdk::offset::{SourceOffset, SourcePartition};
-use towpath_sdk::plugin::erased::DynSourceConnector;
 use towpath_sdk::plugin::{ConnectorPlugin, PluginInfo, Registry};
-use towpath_sdk::{Error, ErrorKind, Result};
+use towpath_sdk::record::TopicPartition;
+use towpath_sdk::{Error, Result};
 
+use self::pure_calls::PureCalls;
 use crate::build::{self, Blueprint, Direction, WorkerDefaults};
+use crate::chain::Chain;
 use crate::framework::{CommonKeys, ExactlyOnceSupport, SourceKeys, TransactionBoundary};
 use crate::herder::launcher::{
     Described, Launcher, Planner, Problem, TaskEnd, TaskHandle, TaskStart, Validated,
 };
-use crate::metrics::Metrics;
-use crate::offsets::OffsetStore;
+use crate::home::{AbortOnDrop, Home, Homes, Place, Tenant, Who, broken};
+use crate::metrics::{Metrics, TaskMetrics};
+use crate::offsets::{OffsetStore, OwnOffsets};
 use crate::ports::{Admin, Cluster};
 use crate::secrets::Resolver;
+use crate::settings::PipelineSettings;
 use crate::sink::{self, SinkSpec};
 use crate::source::{self, Boundary, SourceSpec, Transactions};
-use crate::task::host::TaskHost;
+use crate::task::host::{SignalBox, TaskHost};
 use crate::task::status::StatusCell;
-use crate::task::{TaskId, Wanted, panic_text};
+use crate::task::{TaskId, Wanted};
 use crate::topics::{TopicCreator, TopicNotes, TopicRules, TopicUse};
 
 /// Bytes after which a transaction of a source ends in any case.
@@ -71,6 +78,8 @@ pub struct EngineOptions {
     pub clock: Arc<dyn Clock>,
     /// The data plane's runtime.
     pub data: Handle,
+    /// Where connectors' own code runs.
+    pub homes: Homes,
     /// Where tasks note the topics that they use.
     pub topic_uses: mpsc::Sender<TopicUse>,
     /// `topic.creation.*`.
@@ -81,13 +90,28 @@ pub struct EngineOptions {
 
 /// Runs what the herder wants to run.
 #[derive(Clone)]
-pub struct Engine(Arc<EngineOptions>);
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    options: EngineOptions,
+    own_offsets: OwnOffsets,
+    pure_calls: PureCalls,
+}
+
+impl Deref for Inner {
+    type Target = EngineOptions;
+    fn deref(&self) -> &EngineOptions {
+        &self.options
+    }
+}
 
 impl Engine {
     /// An engine.
     #[must_use]
     pub fn new(options: EngineOptions) -> Self {
-        Self(Arc::new(options))
+        let EngineOptions { cluster, offsets, data, .. } = &options;
+        let own_offsets = OwnOffsets::new(Arc::clone(cluster), Arc::clone(offsets), data.clone());
+        Self(Arc::new(Inner { options, own_offsets, pure_calls: PureCalls::default() }))
     }
 
     /// All that is wrong with `properties`, in Connect's order: framework, chain, connector. Values that
@@ -128,6 +152,10 @@ impl Engine {
         let (plugin, name) = match build::find_plugin(registry, properties) {
             Ok(found) => found,
             Err(error) => return FieldErrors(vec![error]),
+        };
+        let _call = match self.0.pure_calls.begin(primary_name(plugin.info())) {
+            Ok(call) => call,
+            Err(why) => return FieldErrors(vec![FieldError::other("connector.class", why)]),
         };
         let mut errors = Blueprint::parse(registry, properties).err().unwrap_or_default();
         // One wrong key does not keep the others from being looked at.
@@ -170,6 +198,7 @@ impl Engine {
         let resolved = self.resolve(properties).ok()?;
         let (plugin, name) = build::find_plugin(&self.0.registry, &resolved).ok()?;
         let filled = build::with_name_defaults(plugin, name, &resolved);
+        let _call = self.0.pure_calls.begin(primary_name(plugin.info())).ok()?;
         match plugin {
             ConnectorPlugin::Sink(plugin) => plugin.guarantee(&filled).ok(),
             ConnectorPlugin::Source(_) if !self.0.worker.exactly_once => {
@@ -185,28 +214,15 @@ impl Engine {
     async fn run(
         self,
         start: TaskStart,
-        status: StatusCell,
-        topics: Arc<TopicNotes>,
+        host: HostParts,
         wanted: watch::Receiver<Wanted>,
     ) -> TaskEnd {
         let properties = self.resolve(&start.properties)?;
-        let blueprint = Blueprint::parse(&self.0.registry, &properties)
-            .map_err(|errors| Error::config(errors.to_string()))?;
-        let chain = build::chain(&self.0.registry, &self.0.worker, &blueprint.common, &properties)
-            .map_err(|errors| Error::config(errors.to_string()))?;
-        let settings = blueprint.settings(&self.0.worker);
-        let metrics = self.0.metrics.task(&start.id.connector, start.id.task);
-        let host = Arc::new(TaskHost {
-            topics,
-            id: start.id.clone(),
-            clock: Arc::clone(&self.0.clock),
-            status,
-            metrics,
-            offsets: Arc::clone(&self.0.offsets),
-        });
+        let prepared = self.prepare(&host, &properties).await?;
+        let Prepared { blueprint, chain, settings, filled } = prepared;
+        let offsets = self.0.own_offsets.of(blueprint.offsets_topic()).await?;
+        let host = Arc::new(self.host(host, &settings, &offsets.store));
         let cluster = Arc::clone(&self.0.cluster);
-        let filled =
-            build::with_name_defaults(&blueprint.plugin, blueprint.plugin_name, &properties);
         match (&blueprint.plugin, &blueprint.direction) {
             (ConnectorPlugin::Sink(plugin), Direction::Sink(keys)) => {
                 let spec = SinkSpec {
@@ -216,7 +232,7 @@ impl Engine {
                     plugin: Arc::clone(plugin),
                     id: start.id,
                     properties: filled,
-                    chain: Arc::new(chain),
+                    chain,
                     settings,
                 };
                 sink::run(spec, cluster, host, wanted).await
@@ -232,12 +248,51 @@ impl Engine {
                         .transactional_id
                         .map(|id| transactions(id, keys, &self.0.worker)),
                     properties: filled,
-                    chain: Arc::new(chain),
+                    chain,
                     settings,
                 };
                 source::run(spec, cluster, host, wanted).await
             }
             _ => Err(Error::internal("a blueprint's keys are not of its plug-in's direction")),
+        }
+    }
+
+    /// Parses the configuration and builds the chain, which may call code of plug-ins: in the home.
+    async fn prepare(&self, host: &HostParts, properties: &Properties) -> Result<Prepared> {
+        let (engine, properties) = (self.clone(), properties.clone());
+        let prepare = async move {
+            let EngineOptions { registry, worker, .. } = &engine.0.options;
+            let all = |errors: FieldErrors| Error::config(errors.to_string());
+            let blueprint = Blueprint::parse(registry, &properties).map_err(all)?;
+            let chain =
+                build::chain(registry, worker, &blueprint.common, &properties).map_err(all)?;
+            let settings = blueprint.settings(worker);
+            let filled =
+                build::with_name_defaults(&blueprint.plugin, blueprint.plugin_name, &properties);
+            Ok(Prepared { blueprint, chain: Arc::new(chain), settings, filled })
+        };
+        host.place.run(&host.tenant(), "configure", prepare).await
+    }
+
+    fn host(
+        &self,
+        parts: HostParts,
+        settings: &PipelineSettings,
+        offsets: &Arc<OffsetStore>,
+    ) -> TaskHost {
+        let HostParts { who, id, status, metrics, topics, signals, place } = parts;
+        TaskHost {
+            id,
+            who,
+            clock: Arc::clone(&self.0.clock),
+            status,
+            metrics,
+            offsets: Arc::clone(offsets),
+            topics,
+            place,
+            cluster: Arc::clone(&self.0.cluster),
+            consumer: settings.consumer.clone(),
+            signals,
         }
     }
 
@@ -259,8 +314,37 @@ fn without(properties: &Properties, errors: &FieldErrors) -> Properties {
     properties.iter().filter(|(key, _)| errors.of(key).next().is_none()).collect()
 }
 
+/// What of a task's host is there before its configuration is understood.
+struct HostParts {
+    who: Who,
+    id: TaskId,
+    status: StatusCell,
+    metrics: TaskMetrics,
+    topics: Arc<TopicNotes>,
+    signals: SignalBox,
+    place: Place,
+}
+
+impl HostParts {
+    fn tenant(&self) -> Tenant {
+        Tenant { who: self.who.clone(), status: self.status.clone(), metrics: self.metrics.clone() }
+    }
+}
+
+/// A configuration that was understood.
+struct Prepared {
+    blueprint: Blueprint,
+    chain: Arc<Chain>,
+    settings: PipelineSettings,
+    filled: Properties,
+}
+
+fn primary_name(info: PluginInfo) -> &'static str {
+    info.names.first().map_or("", |name| name.name)
+}
+
 fn class_of(info: PluginInfo) -> Arc<str> {
-    info.names.first().map_or("", |name| name.name).into()
+    primary_name(info).into()
 }
 
 fn transactions(
@@ -319,31 +403,7 @@ impl Launcher for Engine {
         properties: Properties,
     ) -> BoxFuture<'static, Result<Box<dyn Planner>>> {
         let engine = self.clone();
-        let start = async move {
-            let properties = engine.resolve(&properties)?;
-            let blueprint = Blueprint::parse(&engine.0.registry, &properties)
-                .map_err(|errors| Error::config(errors.to_string()))?;
-            tell_of_outdated_keys(&name, &blueprint.plugin, &properties);
-            let max = u32::try_from(blueprint.common.tasks_max).ok().and_then(NonZeroU32::new);
-            let max = max.unwrap_or(NonZeroU32::MIN);
-            let enforce = blueprint.common.tasks_max_enforce;
-            let planner: Box<dyn Planner> = match &blueprint.plugin {
-                ConnectorPlugin::Sink(_) => Box::new(SinkPlanner { tasks: max }),
-                ConnectorPlugin::Source(plugin) => {
-                    let filled = build::with_name_defaults(
-                        &blueprint.plugin,
-                        blueprint.plugin_name,
-                        &properties,
-                    );
-                    let host = engine.planner_host(&name);
-                    let cx = ConnectorContext::new(Arc::clone(&name), host);
-                    let connector = plugin.start(filled, cx).await?;
-                    Box::new(SourcePlanner { name, connector, max, enforce })
-                }
-            };
-            Ok(planner)
-        };
-        on(self.0.data.clone(), start).boxed()
+        on(self.0.data.clone(), async move { engine.start_planner(name, properties).await }).boxed()
     }
 
     fn task(&self, start: TaskStart) -> TaskHandle {
@@ -352,11 +412,26 @@ impl Launcher for Engine {
         let id = start.id.clone();
         let of = id.clone();
         let topics = Arc::new(TopicNotes::new(id.clone(), self.0.topic_uses.clone()));
-        let running =
-            self.clone().run(start, status.clone(), Arc::clone(&topics), receiver.clone());
-        let task = self.0.data.spawn(running);
+        let signals = SignalBox::default();
+        let home = match self.0.homes.of(&id.connector) {
+            Ok(home) => home,
+            Err(error) => {
+                let ended = std::future::ready(Err(error)).boxed();
+                return TaskHandle { wanted, status, topics, signals, ended };
+            }
+        };
+        let parts = HostParts {
+            who: Who::Task(id.clone()),
+            id: id.clone(),
+            status: status.clone(),
+            metrics: self.0.metrics.task(&id.connector, id.task),
+            topics: Arc::clone(&topics),
+            signals: signals.clone(),
+            place: home.place(),
+        };
+        let task = self.0.data.spawn(self.clone().run(start, parts, receiver.clone()));
         let deadline = self.0.worker.stop_timeout * 2 + STOP_GRACE;
-        let ended = ended(id, task, receiver, deadline);
+        let ended = ended(id, home, task, receiver, deadline);
         let metrics = Arc::clone(&self.0.metrics);
         let ended = async move {
             let end = ended.await;
@@ -370,7 +445,7 @@ impl Launcher for Engine {
             end
         }
         .boxed();
-        TaskHandle { wanted, status, topics, ended }
+        TaskHandle { wanted, status, topics, signals, ended }
     }
 
     fn check_offsets(
@@ -378,16 +453,34 @@ impl Launcher for Engine {
         properties: &Properties,
         offsets: &[(SourcePartition, Option<SourceOffset>)],
     ) -> Result<()> {
-        let found = build::find_plugin(&self.0.registry, properties);
-        let (plugin, _) = found.map_err(|error| Error::config(error.message()))?;
+        let (plugin, filled) = self.filled(properties)?;
+        let _call = self.0.pure_calls.begin(primary_name(plugin.info())).map_err(Error::config)?;
         match plugin {
             ConnectorPlugin::Source(plugin) => {
                 offsets.iter().try_for_each(|(partition, offset)| {
-                    plugin.check_offset(partition, offset.as_ref())
+                    plugin.check_offset(&filled, partition, offset.as_ref())
                 })
             }
             ConnectorPlugin::Sink(_) => Ok(()),
         }
+    }
+
+    fn sink_offsets_changed(
+        &self,
+        name: Arc<str>,
+        properties: Properties,
+        offsets: Vec<(TopicPartition, Option<i64>)>,
+    ) -> BoxFuture<'static, Result<()>> {
+        let engine = self.clone();
+        async move {
+            let (plugin, filled) = engine.filled(&properties)?;
+            let ConnectorPlugin::Sink(plugin) = plugin else { return Ok(()) };
+            let home = engine.0.homes.of(&name)?;
+            let host = engine.planner_host(&name, home.place());
+            let changing = plugin.offsets_changed(filled, offsets);
+            home.place().run(&host.tenant(), "change offsets", changing).await
+        }
+        .boxed()
     }
 
     fn sink_group(&self, name: &str, properties: &Properties) -> Result<String> {
@@ -404,12 +497,13 @@ impl Launcher for Engine {
     fn source_offsets(
         &self,
         _name: Arc<str>,
-        _properties: Properties,
+        properties: Properties,
     ) -> BoxFuture<'static, Result<Arc<OffsetStore>>> {
-        let store = Arc::clone(&self.0.offsets);
+        let engine = self.clone();
         async move {
-            store.ready().await;
-            Ok(store)
+            let topic = engine.resolve(&properties)?.remove("offsets.storage.topic");
+            let followed = engine.0.own_offsets.of(topic.as_deref()).await?;
+            Ok(Arc::clone(&followed.store))
         }
         .boxed()
     }
@@ -426,17 +520,27 @@ impl Launcher for Engine {
 }
 
 impl Engine {
-    /// A planner has no task; its context counts as task 0's would.
-    fn planner_host(&self, name: &Arc<str>) -> Arc<TaskHost> {
+    /// The plug-in that resolved `properties` name, and these with the name's defaults filled in.
+    fn filled(&self, properties: &Properties) -> Result<(ConnectorPlugin, Properties)> {
+        let resolved = self.resolve(properties)?;
+        let found = build::find_plugin(&self.0.registry, &resolved);
+        let (plugin, name) = found.map_err(|error| Error::config(error.message()))?;
+        let filled = build::with_name_defaults(plugin, name, &resolved);
+        Ok((plugin.clone(), filled))
+    }
+
+    /// A planner has no task; its instruments are task 0's.
+    fn planner_host(&self, name: &Arc<str>, place: Place) -> HostParts {
         let id = TaskId { connector: Arc::clone(name), task: 0 };
-        Arc::new(TaskHost {
+        HostParts {
+            who: Who::Planner(Arc::clone(name)),
             topics: Arc::new(TopicNotes::new(id.clone(), self.0.topic_uses.clone())),
             metrics: self.0.metrics.task(name, 0),
             id,
-            clock: Arc::clone(&self.0.clock),
             status: StatusCell::default(),
-            offsets: Arc::clone(&self.0.offsets),
-        })
+            signals: SignalBox::default(),
+            place,
+        }
     }
 }
 
@@ -456,29 +560,13 @@ async fn on<T: Send + 'static>(
     let mut task = AbortOnDrop(data.spawn(future));
     match (&mut task.0).await {
         Ok(result) => result,
-        Err(error) => Err(panicked(error)),
+        Err(error) => Err(broken(error, "the connector")),
     }
-}
-
-struct AbortOnDrop<T>(JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-fn panicked(error: tokio::task::JoinError) -> Error {
-    let text = if error.is_panic() {
-        format!("panicked: {}", panic_text(error.into_panic()))
-    } else {
-        "was cut off".to_owned()
-    };
-    Error::new(ErrorKind::Internal, text)
 }
 
 async fn ended(
     id: TaskId,
+    home: Arc<Home>,
     task: JoinHandle<TaskEnd>,
     mut wanted: watch::Receiver<Wanted>,
     deadline: Duration,
@@ -489,60 +577,20 @@ async fn ended(
         let _gone = wanted.wait_for(|wish| *wish == Wanted::Stopped).await.is_err();
         tokio::time::sleep(deadline).await;
     };
+    let lost = async {
+        match home.lost().await.judge(&Who::Task(id.clone())) {
+            Err(error) => error,
+            // The culprit is waited for: when its thread comes back, it goes on.
+            Ok(()) => std::future::pending().await,
+        }
+    };
     tokio::select! {
         biased;
-        ended = &mut task.0 => ended.unwrap_or_else(|error| Err(panicked(error))),
+        ended = &mut task.0 => ended.unwrap_or_else(|error| Err(broken(error, "the task"))),
+        error = lost => Err(error),
         () = overdue => {
             tracing::error!(task = %id, ?deadline, "the task did not stop in time and is cut off");
             Ok(())
         }
-    }
-}
-
-struct SinkPlanner {
-    tasks: NonZeroU32,
-}
-
-impl Planner for SinkPlanner {
-    fn plan(&mut self) -> BoxFuture<'_, Result<Vec<Properties>>> {
-        let shares = vec![Properties::new(); self.tasks.get() as usize];
-        std::future::ready(Ok(shares)).boxed()
-    }
-
-    fn changed(&mut self) -> BoxFuture<'_, Result<()>> {
-        std::future::pending().boxed()
-    }
-}
-
-struct SourcePlanner {
-    name: Arc<str>,
-    connector: Box<dyn DynSourceConnector>,
-    max: NonZeroU32,
-    enforce: bool,
-}
-
-impl Planner for SourcePlanner {
-    fn plan(&mut self) -> BoxFuture<'_, Result<Vec<Properties>>> {
-        async move {
-            let shares = self.connector.plan(self.max).await?;
-            let (planned, max) = (shares.len(), self.max.get());
-            if planned > max as usize {
-                let text = format!(
-                    "The connector {} has generated {planned} tasks, which is greater than {max}, the \
-                     maximum number of tasks it is configured to create.",
-                    self.name
-                );
-                if self.enforce {
-                    return Err(Error::config(text));
-                }
-                tracing::warn!("{text}");
-            }
-            Ok(shares)
-        }
-        .boxed()
-    }
-
-    fn changed(&mut self) -> BoxFuture<'_, Result<()>> {
-        self.connector.changed()
     }
 }

@@ -12,6 +12,7 @@ pub mod dead_letters;
 pub mod describe;
 pub mod framework;
 pub mod herder;
+pub mod home;
 pub mod launch;
 pub mod metrics;
 pub mod offsets;

@@ -14,6 +14,11 @@ use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use towpath_sdk::instruments::Labels as SdkLabels;
+
+mod own;
+
+use own::OwnInstruments;
 
 /// Labels of a task's instruments.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -55,6 +60,7 @@ pub struct Metrics {
     commit_failures: Family<TaskLabels, Counter>,
     retries: Family<TaskLabels, Counter>,
     ends: Family<TaskLabels, Counter>,
+    stalls: Family<TaskLabels, Counter>,
     lag: Family<TaskLabels, Gauge>,
     held: Family<TaskLabels, Gauge>,
     write_seconds: Family<TaskLabels, Histogram, Seconds>,
@@ -62,6 +68,7 @@ pub struct Metrics {
     events: Family<EventLabels, Counter>,
     /// The names of events that some connector has counted.
     event_names: Mutex<BTreeSet<&'static str>>,
+    own: OwnInstruments,
 }
 
 /// The instruments of one task.
@@ -93,6 +100,8 @@ pub struct TaskMetrics {
     pub retries: Counter,
     /// Times that the task as a whole ended with an error.
     pub ends: Counter,
+    /// Times that the connector's code did not give its thread back in time.
+    pub stalls: Counter,
     /// Records between what is committed and the end of the log.
     pub lag: Gauge,
     /// Bytes that the task's pipeline holds.
@@ -135,6 +144,8 @@ impl Metrics {
             seconds(&mut registry, "task_commit", "Time that storing progress took");
         let events = Family::<EventLabels, Counter>::default();
         registry.register("connector_events", "What connectors count themselves", events.clone());
+        let own = OwnInstruments::default();
+        registry.register_collector(Box::new(own.clone()));
         Self {
             records: family!(Counter, "task_records", "Records taken in"),
             bytes: family!(Counter, "task_bytes", "Bytes of records taken in"),
@@ -168,12 +179,18 @@ impl Metrics {
                 "Operations tried again because their error may heal"
             ),
             ends: family!(Counter, "task_failures", "Times that the task ended with an error"),
+            stalls: family!(
+                Counter,
+                "task_stalls",
+                "Times that the connector's code held its thread for seconds"
+            ),
             lag: family!(Gauge, "task_lag_records", "Records between the commit and the log's end"),
             held: family!(Gauge, "task_held_bytes", "Bytes that the task's pipeline holds"),
             write_seconds,
             commit_seconds,
             events,
             event_names: Mutex::default(),
+            own,
             registry: Mutex::new(registry),
         }
     }
@@ -195,6 +212,7 @@ impl Metrics {
             commit_failures: self.commit_failures.get_or_create(&labels).clone(),
             retries: self.retries.get_or_create(&labels).clone(),
             ends: self.ends.get_or_create(&labels).clone(),
+            stalls: self.stalls.get_or_create(&labels).clone(),
             lag: self.lag.get_or_create(&labels).clone(),
             held: self.held.get_or_create(&labels).clone(),
             write_seconds: self.write_seconds.get_or_create(&labels).clone(),
@@ -220,6 +238,7 @@ impl Metrics {
             &self.commit_failures,
             &self.retries,
             &self.ends,
+            &self.stalls,
         ] {
             family.remove(&labels);
         }
@@ -231,6 +250,7 @@ impl Metrics {
         self.held.remove(&labels);
         self.write_seconds.remove(&labels);
         self.commit_seconds.remove(&labels);
+        self.own.forget(connector, task);
     }
 
     /// Adds instruments of another part of the worker.
@@ -259,6 +279,26 @@ impl TaskMetrics {
         };
         self.all.event_names.lock().insert(event);
         self.all.events.get_or_create(&labels).inc_by(n);
+    }
+
+    /// A counter that the connector named.
+    #[must_use]
+    pub fn own_counter(
+        &self,
+        name: &'static str,
+        labels: SdkLabels,
+    ) -> towpath_sdk::instruments::Counter {
+        self.all.own.counter(&self.labels, name, labels)
+    }
+
+    /// A gauge that the connector named.
+    #[must_use]
+    pub fn own_gauge(
+        &self,
+        name: &'static str,
+        labels: SdkLabels,
+    ) -> towpath_sdk::instruments::Gauge {
+        self.all.own.gauge(&self.labels, name, labels)
     }
 }
 

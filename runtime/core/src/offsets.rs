@@ -4,9 +4,15 @@
 //! from its beginning; what this worker writes is in the map once the broker holds it, so a task that
 //! starts after another's last write sees that write.
 //!
+//! A source connector may keep its offsets in a topic of its own (`offsets.storage.topic`, KIP-618);
+//! [`own`] opens it. What is not there yet is looked up in the worker's topic, and what is forgotten is
+//! forgotten in both, so that it does not come back.
+//!
 //! Invariants: a partition keeps the bytes of the key that it was first seen under, so that Kafka
 //! Connect finds its own key again; small states (sinks keep some) live under the connector's name with
 //! the marker [`STATE_MARK`] and never show as source offsets.
+
+mod own;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,11 +30,16 @@ use crate::ports::{
     TableSpec,
 };
 
+pub use own::{Followed, OwnOffsets};
+
 /// The member of a partition map that marks a small state.
 pub const STATE_MARK: &str = "towpath.state";
 
 /// The longest pause between tries to open the table.
 const OPEN_BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// Offsets to store; `None` forgets a partition.
+type Changes = Vec<(SourcePartition, Option<SourceOffset>)>;
 
 /// Offsets by connector.
 pub struct OffsetStore {
@@ -37,6 +48,8 @@ pub struct OffsetStore {
     table: watch::Sender<Option<Arc<dyn CompactedTable>>>,
     known: RwLock<Known>,
     health: watch::Sender<Health>,
+    /// The worker's, behind a connector's own.
+    fallback: Option<Arc<OffsetStore>>,
 }
 
 /// Whether the store can be trusted to be up to date.
@@ -64,6 +77,7 @@ impl OffsetStore {
             table: watch::Sender::new(None),
             known: RwLock::default(),
             health: watch::Sender::new(Health::Reading),
+            fallback: None,
         }
     }
 
@@ -73,6 +87,11 @@ impl OffsetStore {
     /// If the topic is there and is not what it must be.
     pub async fn run(&self) -> PortResult<()> {
         let table = self.open().await?;
+        self.keep_up(table).await
+    }
+
+    /// Follows `table` until it ends.
+    async fn keep_up(&self, table: Arc<dyn CompactedTable>) -> PortResult<()> {
         self.table.send_replace(Some(Arc::clone(&table)));
         let mut events = table.follow().await?;
         while let Some(event) = events.recv().await {
@@ -122,6 +141,9 @@ impl OffsetStore {
         if health.wait_for(|h| *h == Health::Ready).await.is_err() {
             std::future::pending::<()>().await;
         }
+        if let Some(fallback) = &self.fallback {
+            Box::pin(fallback.ready()).await;
+        }
     }
 
     /// Reads the topic anew to its end as it is now, for when the outcome of a write is unknown.
@@ -129,6 +151,9 @@ impl OffsetStore {
     /// # Errors
     /// If it can't be read.
     pub async fn read_back(&self, connector: &str) -> PortResult<StoredOffsets> {
+        if let Some(fallback) = &self.fallback {
+            Box::pin(fallback.read_back(connector)).await?;
+        }
         let mut events = self.table().await.follow().await?;
         let mut known = Known::new();
         while let Some(event) = events.recv().await {
@@ -149,6 +174,8 @@ impl OffsetStore {
     /// The source offsets of `connector`, in a stable order.
     #[must_use]
     pub fn source_offsets(&self, connector: &str) -> StoredOffsets {
+        let mut all =
+            self.fallback.as_ref().map_or_else(Default::default, |f| f.source_offsets(connector));
         let known = self.known.read();
         let offsets =
             known.get(connector).into_iter().flat_map(BTreeMap::values).filter_map(|kept| {
@@ -156,7 +183,8 @@ impl OffsetStore {
                 let partition = SourcePartition(Arc::new(partition));
                 (partition.get(STATE_MARK).is_none()).then(|| (partition, kept.offset.clone()))
             });
-        StoredOffsets::new(offsets.collect())
+        offsets.for_each(|(partition, offset)| all.set(partition, Some(offset)));
+        all
     }
 
     /// The small state of `connector` under `key`.
@@ -164,7 +192,12 @@ impl OffsetStore {
     pub fn load(&self, connector: &str, key: &SourcePartition) -> Option<OffsetMap> {
         let wanted = OffsetKey::new(connector, marked(key));
         let known = self.known.read();
-        known.get(connector)?.get(wanted.canonical_partition()).map(|kept| kept.offset.clone())
+        let kept = known.get(connector).and_then(|kept| kept.get(wanted.canonical_partition()));
+        match (kept, &self.fallback) {
+            (Some(kept), _) => Some(kept.offset.clone()),
+            (None, Some(fallback)) => fallback.load(connector, key),
+            (None, None) => None,
+        }
     }
 
     /// Stores small states of `connector`.
@@ -176,6 +209,15 @@ impl OffsetStore {
         connector: &str,
         states: Vec<(SourcePartition, Option<OffsetMap>)>,
     ) -> PortResult<()> {
+        if let Some(fallback) = &self.fallback {
+            let gone = states
+                .iter()
+                .filter(|(key, value)| value.is_none() && fallback.load(connector, key).is_some());
+            let gone: Vec<_> = gone.cloned().collect();
+            if !gone.is_empty() {
+                Box::pin(fallback.store(connector, gone)).await?;
+            }
+        }
         let records = states.into_iter().map(|(key, value)| OffsetRecord {
             key: OffsetKey::new(connector, marked(&key)),
             offset: value.map(|map| StoredOffset::new(map.as_json())),
@@ -192,7 +234,24 @@ impl OffsetStore {
         connector: &str,
         offsets: &[(SourcePartition, Option<SourceOffset>)],
     ) -> PortResult<()> {
+        // First where it would be found otherwise.
+        if let Some((fallback, gone)) = self.forgotten_behind(connector, offsets) {
+            Box::pin(fallback.commit(connector, &gone)).await?;
+        }
         self.put(self.records_for(connector, offsets)).await
+    }
+
+    /// The store behind this one, and what of `offsets` must be forgotten there too.
+    fn forgotten_behind(
+        &self,
+        connector: &str,
+        offsets: &[(SourcePartition, Option<SourceOffset>)],
+    ) -> Option<(&Arc<Self>, Changes)> {
+        let fallback = self.fallback.as_ref()?;
+        let known = fallback.source_offsets(connector);
+        let gone = offsets.iter().filter(|(p, offset)| offset.is_none() && known.get(p).is_some());
+        let gone: Changes = gone.cloned().collect();
+        (!gone.is_empty()).then_some((fallback, gone))
     }
 
     /// The records that [`OffsetStore::commit`] would write, for a transaction. Call
@@ -213,11 +272,18 @@ impl OffsetStore {
             timestamp: None,
             headers: Vec::new(),
         });
-        out.collect()
+        let mut out: Vec<OutRecord> = out.collect();
+        if let Some((fallback, gone)) = self.forgotten_behind(connector, offsets) {
+            out.extend(fallback.transaction_records(connector, &gone));
+        }
+        out
     }
 
     /// A transaction with these offsets of `connector` was committed.
     pub fn wrote(&self, connector: &str, offsets: &[(SourcePartition, Option<SourceOffset>)]) {
+        if let Some((fallback, gone)) = self.forgotten_behind(connector, offsets) {
+            fallback.wrote(connector, &gone);
+        }
         let records = self.records_for(connector, offsets);
         self.keep(&records);
     }
@@ -231,15 +297,22 @@ impl OffsetStore {
         let kept = known.get(connector);
         let records = offsets.iter().map(|(partition, offset)| {
             let fresh = OffsetKey::new(connector, partition.as_json().clone());
-            let key = kept
-                .and_then(|kept| kept.get(fresh.canonical_partition()))
-                .map_or(fresh, |kept| kept.key.clone());
+            let here = kept.and_then(|kept| kept.get(fresh.canonical_partition()));
+            let key = here.map(|kept| kept.key.clone());
+            let key = key.or_else(|| self.fallback.as_ref()?.key_of(connector, &fresh));
+            let key = key.unwrap_or(fresh);
             OffsetRecord {
                 key,
                 offset: offset.as_ref().map(|map| StoredOffset::new(map.as_json())),
             }
         });
         records.collect()
+    }
+
+    /// The key under which the partition of `fresh` was first seen.
+    fn key_of(&self, connector: &str, fresh: &OffsetKey) -> Option<OffsetKey> {
+        let known = self.known.read();
+        known.get(connector)?.get(fresh.canonical_partition()).map(|kept| kept.key.clone())
     }
 
     async fn put(&self, records: Vec<OffsetRecord>) -> PortResult<()> {

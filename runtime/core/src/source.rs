@@ -14,6 +14,7 @@
 mod at_least_once;
 mod convert;
 mod exactly_once;
+mod lent;
 mod pending;
 mod sent;
 
@@ -23,10 +24,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use towpath_sdk::Result;
 use towpath_sdk::config::Properties;
-use towpath_sdk::context::{SourceTaskContext, TaskContext};
-use towpath_sdk::offset::StoredOffsets;
 use towpath_sdk::plugin::DynSourcePlugin;
-use towpath_sdk::plugin::erased::DynSourceTask;
 use towpath_sdk::source::TaskShare;
 
 use crate::chain::Chain;
@@ -96,16 +94,6 @@ pub async fn run(
         None => at_least_once::run(spec, cluster, host, wanted).await,
         Some(transactions) => exactly_once::run(spec, transactions, cluster, host, wanted).await,
     }
-}
-
-async fn start_task(
-    spec: &SourceSpec,
-    host: &Arc<TaskHost>,
-    offsets: StoredOffsets,
-) -> Result<Box<dyn DynSourceTask>> {
-    let task = TaskContext::new(Arc::clone(&spec.id.connector), spec.id.task, host.clone());
-    let cx = SourceTaskContext { task, offsets };
-    spec.plugin.task(spec.properties.clone(), spec.share.clone(), cx).await
 }
 
 fn producer_spec(spec: &SourceSpec) -> ProducerSpec {

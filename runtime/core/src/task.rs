@@ -4,6 +4,7 @@
 //! ([`status`]), and the engine's end of the connectors' contexts ([`host`]).
 
 pub mod host;
+mod side_topic;
 pub(crate) mod silence;
 pub mod status;
 

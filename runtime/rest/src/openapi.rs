@@ -60,6 +60,12 @@ const OPERATIONS: &[(&str, &str, &str, &str)] = &[
         "What each task does and why it waits, its guarantee, lag and restarts",
         "200",
     ),
+    (
+        "/towpath/v1/connectors/{connector}/signals",
+        "POST",
+        "Signals something to the running tasks, such as to snapshot a table",
+        "202",
+    ),
 ];
 
 /// The document.

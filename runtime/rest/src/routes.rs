@@ -14,7 +14,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 use futures::future::BoxFuture;
 use towpath_core::herder::Herder;
 use towpath_core::launch::Engine;
@@ -87,6 +87,7 @@ pub(crate) const ROUTES: &[(&str, &[&str])] = &[
     ("/openapi.json", &["GET"]),
     ("/towpath/v1/worker", &["GET"]),
     ("/towpath/v1/connectors/{connector}/status", &["GET"]),
+    ("/towpath/v1/connectors/{connector}/signals", &["POST"]),
 ];
 
 /// The router of a listener.
@@ -105,7 +106,8 @@ pub fn router(shared: Shared, scope: Scope) -> Router {
         .route("/connector-plugins/{plugin}/config", get(plugins::definition))
         .route("/connector-plugins/{plugin}/config/validate", put(plugins::validate))
         .route("/towpath/v1/worker", get(towpath::worker))
-        .route("/towpath/v1/connectors/{connector}/status", get(towpath::status));
+        .route("/towpath/v1/connectors/{connector}/status", get(towpath::status))
+        .route("/towpath/v1/connectors/{connector}/signals", post(towpath::signal));
     let admin = Router::new()
         .route("/admin/loggers", get(loggers::list))
         .route("/admin/loggers/{logger}", get(loggers::read).put(loggers::set));

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use towpath_core::herder::{Herder, HerderService};
+use towpath_core::home::{Homes, Patience};
 use towpath_core::launch::{Engine, EngineOptions};
 use towpath_core::metrics::Metrics;
 use towpath_core::offsets::OffsetStore;
@@ -85,6 +86,7 @@ pub(crate) async fn run<F: Future<Output = ()> + Send + 'static>(
         offsets: Arc::clone(&offsets),
         clock: Arc::new(SystemClock),
         data: plane.clone(),
+        homes: Homes::own(Patience::default()),
         topic_uses,
         topic_rules: defaults::topic_rules,
         override_check: defaults::override_check(&config),

@@ -15,7 +15,7 @@ use towpath_sdk::plugin::{ConnectorPlugin, DynSinkPlugin, Registry};
 use towpath_sdk::record::{
     Origin, RawBatchBuilder, Record, SinkRecord, TimestampType, Topic, TopicPartition,
 };
-use towpath_sdk::sink::{Epoch, Progress, ProgressSink, SinkBatch, SinkConnector};
+use towpath_sdk::sink::{Epoch, Progress, ProgressSink, Settle, SinkBatch, SinkConnector};
 
 use super::SinkDriver;
 use super::target::{Entry, Log, Logs};
@@ -91,7 +91,7 @@ impl ProgressSink for Reports {
         self.changed.notify_one();
     }
 
-    fn reject(&self, record: SinkRecord, error: Error) {
+    fn reject(&self, record: SinkRecord, error: Error, settle: Option<Settle>) {
         let mut state = lock(&self.state);
         let offset = record.offset();
         if state.closed {
@@ -109,6 +109,12 @@ impl ProgressSink for Reports {
             ));
         }
         state.rejected.push(offset);
+        settle.into_iter().for_each(Settle::done);
+    }
+
+    fn fail(&self, error: Error) {
+        lock(&self.state).object(format!("a lane failed behind its back: {error:?}"));
+        self.changed.notify_one();
     }
 }
 
@@ -273,7 +279,7 @@ impl<'d, D: SinkDriver> Run<'d, D> {
         if entries.is_empty() && end == lock(&lane.reports.state).handed {
             return Ok(None);
         }
-        self.records(partition, &entries).map(|records| Some(SinkBatch { records, end }))
+        self.records(partition, &entries).map(|records| Some(SinkBatch::new(records, end)))
     }
 
     fn records(&self, partition: i32, entries: &[Entry]) -> Result<Vec<SinkRecord>, Problem> {

@@ -236,7 +236,7 @@ fn own_offsets<D: SourceDriver>(run: &mut Run<'_, D>) -> Result<(), Problem> {
     let (_, polled) = whole(run, &mut *task)?;
     for (_, partition, offset) in &polled.marks {
         run.plugin
-            .check_offset(partition, Some(offset))
+            .check_offset(&run.config, partition, offset.as_ref())
             .map_err(|e| format!("{partition:?} at {offset:?} is refused: {e:?}"))?;
     }
     run.stop(task)

@@ -35,7 +35,7 @@ pub(super) struct Run<'d, D: SourceDriver> {
 pub(super) struct Polled {
     pub(super) items: Vec<Item>,
     /// Marks, each with the number of records before it.
-    pub(super) marks: Vec<(usize, SourcePartition, SourceOffset)>,
+    pub(super) marks: Vec<(usize, SourcePartition, Option<SourceOffset>)>,
 }
 
 impl Polled {
@@ -43,7 +43,7 @@ impl Polled {
     pub(super) fn offsets_at(&self, records: usize) -> StoredOffsets {
         let mut stored = StoredOffsets::default();
         for (_, partition, offset) in self.marks.iter().filter(|(at, ..)| *at <= records) {
-            stored.set(partition.clone(), Some(offset.clone()));
+            stored.set(partition.clone(), offset.clone());
         }
         stored
     }

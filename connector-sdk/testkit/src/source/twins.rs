@@ -134,7 +134,7 @@ impl<const FLAW: u8> SourceConnector for ListSource<FLAW> {
         if FLAW == DOES_NOT_REACH { Err(Error::config("no")) } else { Ok(()) }
     }
 
-    fn check_offset(_: &SourcePartition, offset: Option<&SourceOffset>) -> Result<()> {
+    fn check_offset(_: &Config, _: &SourcePartition, offset: Option<&SourceOffset>) -> Result<()> {
         match offset.map(|offset| offset.get_i64("position")) {
             _ if FLAW == REFUSES_ITS_OFFSETS => Err(Error::config("never")),
             Some(None) => Err(Error::config("a position is wanted")),
@@ -202,7 +202,7 @@ impl<const FLAW: u8> ListTask<FLAW> {
             _ => (position, after),
         };
         let offset = SourceOffset::of([("position", position)]);
-        Mark { after, partition: partition(lane), offset, boundary: false }
+        Mark::new(after, partition(lane), offset)
     }
 }
 

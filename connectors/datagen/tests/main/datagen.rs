@@ -229,10 +229,11 @@ fn mistakes_are_named_by_their_keys() {
 
 #[test]
 fn offsets_are_judged() {
+    let clicks = config(&[("preset", "clicks")]);
     let check = |partition: &str, offset: &str, good: bool| {
         let partition: SourcePartition = serde_json::from_str(partition).unwrap();
         let offset: Option<SourceOffset> = serde_json::from_str(offset).unwrap();
-        assert_eq!(plugin().check_offset(&partition, offset.as_ref()).is_ok(), good);
+        assert_eq!(plugin().check_offset(&clicks, &partition, offset.as_ref()).is_ok(), good);
     };
     let partition = r#"{"seed":1,"task":0}"#;
     check(partition, r#"{"sequence":5}"#, true);

@@ -83,7 +83,7 @@ impl Run {
     pub(crate) async fn poll(&mut self, task: usize, room: Budget) -> SourceBatch {
         let batch = self.tasks[task].poll(room).await.unwrap();
         for mark in &batch.marks {
-            self.stored.set(mark.partition.clone(), Some(mark.offset.clone()));
+            self.stored.set(mark.partition.clone(), mark.offset.clone());
         }
         batch
     }

@@ -130,7 +130,11 @@ impl SourceConnector for FileSource {
         spawn_blocking(check).await.map_err(joined)?
     }
 
-    fn check_offset(partition: &SourcePartition, offset: Option<&SourceOffset>) -> Result<()> {
+    fn check_offset(
+        _config: &Self::Config,
+        partition: &SourcePartition,
+        offset: Option<&SourceOffset>,
+    ) -> Result<()> {
         place::check(partition, offset)
     }
 }

@@ -114,7 +114,7 @@ impl Follower {
         let mut room = Room::new(now.room, self.config.batch_size.get() as usize, now.ms);
         let mut batch = SourceBatch::default();
         for partition in self.gone.drain(..) {
-            batch.marks.push(mark(0, partition, Place::gone()));
+            batch.marks.push(Mark::new(0, partition, Place::gone()));
         }
         let logs = self.logs();
         for turn in 0..logs.len() {
@@ -185,7 +185,7 @@ impl Follower {
         if moved || file.position() != before || !file.is_marked {
             file.is_marked = true;
             let offset = file.place().offset();
-            batch.marks.push(mark(batch.records.len(), file.partition.clone(), offset));
+            batch.marks.push(Mark::new(batch.records.len(), file.partition.clone(), offset));
         }
     }
 
@@ -364,8 +364,4 @@ impl Follower {
             [first, others @ ..] => Some(format!("{first}; and {} more", others.len())),
         }
     }
-}
-
-fn mark(after: usize, partition: SourcePartition, offset: SourceOffset) -> Mark {
-    Mark { after, partition, offset, boundary: false }
 }

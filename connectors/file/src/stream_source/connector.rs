@@ -75,7 +75,11 @@ impl SourceConnector for FileStreamSource {
         }
     }
 
-    fn check_offset(partition: &SourcePartition, offset: Option<&SourceOffset>) -> Result<()> {
+    fn check_offset(
+        _config: &Self::Config,
+        partition: &SourcePartition,
+        offset: Option<&SourceOffset>,
+    ) -> Result<()> {
         // Anything may be forgotten, so that garbage can be cleaned up.
         let Some(offset) = offset else { return Ok(()) };
         let refuse = |text: &str| Err(Error::config(text).with_class(CONNECT_EXCEPTION));
@@ -120,12 +124,15 @@ pub(super) fn position(offset: Option<&SourceOffset>) -> Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use towpath_sdk::config::{ConnectorConfig, Properties};
+
     use super::*;
 
     fn check(partition: &str, offset: &str, expect: Option<&str>) {
         let partition: SourcePartition = serde_json::from_str(partition).unwrap();
         let offset: Option<SourceOffset> = serde_json::from_str(offset).unwrap();
-        let outcome = FileStreamSource::check_offset(&partition, offset.as_ref());
+        let config = FileStreamSourceConfig::parse(&Properties::from([("topic", "t")])).unwrap();
+        let outcome = FileStreamSource::check_offset(&config, &partition, offset.as_ref());
         assert_eq!(outcome.err().map(|e| e.to_string()).as_deref(), expect);
     }
 

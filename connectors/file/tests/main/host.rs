@@ -19,7 +19,7 @@ use towpath_sdk::plugin::{ConnectorPlugin, DynSinkPlugin, DynSourcePlugin, Regis
 use towpath_sdk::record::{
     Origin, RawBatchBuilder, Record, SinkRecord, TimestampType, TopicPartition,
 };
-use towpath_sdk::sink::{Epoch, Progress, ProgressSink, SinkBatch};
+use towpath_sdk::sink::{Epoch, Progress, ProgressSink, Settle, SinkBatch};
 use towpath_sdk::source::{Budget, SourceBatch};
 use towpath_sdk::value::{Datum, Value};
 use towpath_sdk::{Error, Result};
@@ -132,7 +132,7 @@ impl SourceRun {
     pub(crate) async fn poll(&mut self, room: Budget) -> Result<SourceBatch> {
         let batch = self.task.poll(room).await?;
         for mark in &batch.marks {
-            self.stored.set(mark.partition.clone(), Some(mark.offset.clone()));
+            self.stored.set(mark.partition.clone(), mark.offset.clone());
         }
         Ok(batch)
     }
@@ -172,8 +172,11 @@ impl ProgressSink for Reports {
     fn durable(&self, end: i64) {
         *self.durable.lock().unwrap() = Some(end);
     }
-    fn reject(&self, record: SinkRecord, error: Error) {
+    fn reject(&self, record: SinkRecord, error: Error, _: Option<Settle>) {
         self.rejected.lock().unwrap().push((record.offset(), error.to_string()));
+    }
+    fn fail(&self, error: Error) {
+        panic!("the lane failed: {error:?}");
     }
 }
 
@@ -230,7 +233,7 @@ impl LaneRun {
             record.timestamp = Some(NOW);
             SinkRecord::new(record, Origin::new(&raw, row).unwrap())
         };
-        SinkBatch { records: values.iter().enumerate().map(record).collect(), end }
+        SinkBatch::new(values.iter().enumerate().map(record).collect(), end)
     }
 
     pub(crate) async fn write(&mut self, start: i64, values: &[Datum]) -> Result<()> {

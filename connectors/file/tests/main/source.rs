@@ -12,10 +12,14 @@ use towpath_sdk::config::Properties;
 use towpath_sdk::context::SourceTaskContext;
 use towpath_sdk::offset::StoredOffsets;
 use towpath_sdk::record::Record;
-use towpath_sdk::source::Budget;
+use towpath_sdk::source::{Budget, Mark};
 use towpath_sdk::value::Value;
 
 use crate::host::{NOW, ROOM, SourceRun, TestHost, properties, source_plugin, text_of, utf8};
+
+fn position(mark: &Mark) -> Option<i64> {
+    mark.offset.as_ref()?.get_i64("position")
+}
 
 /// A folder of logs, and a task that reads it.
 struct Logs {
@@ -100,8 +104,7 @@ async fn lines_of_many_files_become_records() {
     let headers: Vec<_> = two.headers.iter().map(|h| (&*h.key, h.value.value.clone())).collect();
     let path = Value::String(utf8(&path).into());
     assert_eq!(headers, [("file.path", path), ("file.offset", Value::Int64(4))]);
-    let marks: Vec<_> =
-        batch.marks.iter().map(|mark| (mark.after, mark.offset.get_i64("position"))).collect();
+    let marks: Vec<_> = batch.marks.iter().map(|mark| (mark.after, position(mark))).collect();
     assert_eq!(marks, [(2, Some(9)), (3, Some(3))]);
     // What appears later is found.
     logs.append("c.log", "three\n");
@@ -204,7 +207,7 @@ async fn compressed_files_are_read_whole() {
     logs.append("a.gz", gzip(content.as_bytes()));
     let mut run = logs.first().await;
     let head = run.poll(Budget { bytes: 1 << 20, records: 1000 }).await.unwrap();
-    assert_eq!(head.marks[0].offset.get_i64("position"), Some(8_890));
+    assert_eq!(position(&head.marks[0]), Some(8_890));
     let stored = run.stored.clone();
     drop(run);
     let mut run = logs.start(&stored).await;

@@ -333,7 +333,7 @@ impl ClosedFile {
 #[cfg(test)]
 mod tests {
     use towpath_sdk::record::SinkRecord;
-    use towpath_sdk::sink::ProgressSink;
+    use towpath_sdk::sink::{ProgressSink, Settle};
 
     use super::*;
 
@@ -343,7 +343,8 @@ mod tests {
         fn durable(&self, end: i64) {
             self.0.lock().unwrap().push(end);
         }
-        fn reject(&self, _: SinkRecord, _: Error) {}
+        fn reject(&self, _: SinkRecord, _: Error, _: Option<Settle>) {}
+        fn fail(&self, _: Error) {}
     }
 
     #[test]

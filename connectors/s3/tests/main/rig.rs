@@ -20,7 +20,7 @@ use towpath_sdk::record::{
     Origin, RawBatch, RawBatchBuilder, Record, SinkRecord, TimestampType, TopicPartition,
 };
 use towpath_sdk::sink::{
-    Epoch, Progress, ProgressSink, SinkBatch, SinkConnector, SinkLane, SinkTask,
+    Epoch, Progress, ProgressSink, Settle, SinkBatch, SinkConnector, SinkLane, SinkTask,
 };
 use towpath_sdk::value::{Datum, Json, Value};
 
@@ -114,8 +114,11 @@ impl ProgressSink for Reports {
             self.world.changed.notify_waiters();
         }
     }
-    fn reject(&self, record: SinkRecord, error: Error) {
+    fn reject(&self, record: SinkRecord, error: Error, _: Option<Settle>) {
         self.world.rejected.lock().push((record.offset(), error.chain()));
+    }
+    fn fail(&self, error: Error) {
+        panic!("the lane failed: {error:?}");
     }
 }
 
@@ -263,5 +266,5 @@ pub(crate) fn batch_of(
         record.timestamp = Some(offset * 1000);
         SinkRecord::new(record, Origin::new(&raw, row).expect("a row"))
     });
-    SinkBatch { records: records.collect(), end }
+    SinkBatch::new(records.collect(), end)
 }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use towpath_formats::rest::ConnectorType;
+use towpath_sdk::context::Work;
 use towpath_sdk::guarantee::Guarantee;
 
 use super::view::{ConnectorView, UnitState, UnitView};
@@ -81,6 +82,31 @@ pub struct TaskDetail {
     pub guarantee: Option<GuaranteeDetail>,
     /// Records behind, if it is known.
     pub lag: Option<i64>,
+    /// How far a long piece of work is, such as a snapshot.
+    pub work: Option<WorkDetail>,
+}
+
+/// How far a long piece of work is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WorkDetail {
+    /// What is being done.
+    pub what: String,
+    /// How much is done.
+    pub done: u64,
+    /// How much there is, if it is known.
+    pub total: Option<u64>,
+    /// What is counted.
+    pub unit: &'static str,
+    /// The time that is left, if it can be told.
+    pub left_ms: Option<u64>,
+}
+
+impl From<Work> for WorkDetail {
+    fn from(work: Work) -> Self {
+        let Work { what, done, total, unit, left } = work;
+        let left_ms = left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
+        Self { what, done, total, unit, left_ms }
+    }
 }
 
 impl From<&Guarantee> for GuaranteeDetail {
@@ -155,6 +181,7 @@ impl ConnectorDetail {
                 unit: UnitDetail::new(unit),
                 guarantee: learnt.or(guarantee).map(GuaranteeDetail::from),
                 lag: condition.as_ref().and_then(|condition| condition.lag),
+                work: condition.and_then(|condition| condition.work).map(WorkDetail::from),
             }
         };
         Self {

@@ -19,7 +19,7 @@ use super::configs::Name;
 use super::event::{Command, Event, Reply, Run, Slot, WriteFailure, WriteId};
 use super::follow::{self, Reading};
 use super::launcher::{TaskHandle, TaskStart};
-use super::service::{Ask, HerderService, Shared};
+use super::service::{Ask, Condition, HerderService, Shared};
 use super::state::State;
 use super::step::step;
 use super::view::Readiness;
@@ -333,7 +333,9 @@ impl Driver {
         let handle: TaskHandle = self.service.launcher.task(start);
         let running =
             RunningTask { run, wanted: handle.wanted.clone(), topics: Arc::clone(&handle.topics) };
-        self.shared.conditions.write().insert(id.clone(), handle.status.clone());
+        let condition =
+            Condition { status: handle.status.clone(), signals: handle.signals.clone() };
+        self.shared.conditions.write().insert(id.clone(), condition);
         self.tasks.insert(id.clone(), running);
         self.jobs.spawn(jobs::task(id, run, handle, self.notes.clone()));
     }
@@ -358,7 +360,7 @@ impl Driver {
         let limit = self.options.request_timeout;
         self.jobs.spawn(async move {
             let changing =
-                stored_offsets::change(&*launcher, Name::clone(&connector), &properties, change);
+                stored_offsets::change(launcher, Name::clone(&connector), &properties, change);
             let result = tokio::time::timeout(limit, changing).await.unwrap_or_else(|_| {
                 Err(HerderError::timeout(&format!("changing the offsets of connector {connector}")))
             });

@@ -19,6 +19,7 @@ use towpath_formats::rest::{
 };
 use towpath_formats::{PatchMap, Properties, messages};
 use towpath_sdk::clock::Clock;
+use towpath_sdk::signal::Signal;
 
 use super::configs::Name;
 use super::detail::ConnectorDetail;
@@ -32,6 +33,8 @@ use crate::task::TaskId;
 
 /// How much longer a caller waits than the herder means to take.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long a connector may take to tell its guarantee.
+const DETAIL: Duration = Duration::from_secs(2);
 /// How often a patch is made anew because the config changed meanwhile.
 const PATCH_TRIES: u32 = 8;
 
@@ -178,13 +181,26 @@ impl Herder {
     /// If there is none.
     pub async fn detail(&self, name: &str) -> Result<ConnectorDetail, HerderError> {
         let view = self.view(name).await?;
-        let guarantee = self.validate(name, &view.config).await?.guarantee;
+        // A connector whose validation hangs must not hide what it does.
+        let validating = timeout(DETAIL, self.validate(name, &view.config)).await;
+        let guarantee = validating.ok().and_then(Result::ok).and_then(|found| found.guarantee);
         let conditions = self.shared.conditions.read();
         let condition = |task| {
             let id = TaskId { connector: Name::clone(&view.name), task };
-            conditions.get(&id).map(crate::task::status::StatusCell::view)
+            conditions.get(&id).map(|condition| condition.status.view())
         };
         Ok(ConnectorDetail::new(&view, guarantee.as_ref(), condition))
+    }
+
+    /// Hands `signal` to the tasks of a connector that run on this worker; how many of them listen.
+    ///
+    /// # Errors
+    /// If there is no such connector.
+    pub async fn signal(&self, name: &str, signal: &Signal) -> Result<usize, HerderError> {
+        self.view(name).await?;
+        let conditions = self.shared.conditions.read();
+        let tasks = conditions.iter().filter(|(id, _)| &*id.connector == name);
+        Ok(tasks.map(|(_, condition)| condition.signals.send(signal)).sum())
     }
 
     /// Whether the worker can do its work.

@@ -19,10 +19,12 @@ use towpath_formats::rest::ConnectorType;
 use towpath_sdk::config::Properties;
 use towpath_sdk::guarantee::Guarantee;
 use towpath_sdk::offset::{SourceOffset, SourcePartition};
+use towpath_sdk::record::TopicPartition;
 use towpath_sdk::{Error, Result};
 
 use crate::offsets::OffsetStore;
 use crate::ports::Admin;
+use crate::task::host::SignalBox;
 use crate::task::status::StatusCell;
 use crate::task::{TaskId, Wanted};
 use crate::topics::TopicNotes;
@@ -39,7 +41,8 @@ pub trait Launcher: Send + Sync + 'static {
 
     /// Starts a connector's planner.
     ///
-    /// The future and the planner are polled on the data plane's runtime, and dropped to stop them.
+    /// The future and the planner are polled on the data plane's runtime, and dropped to stop them; the
+    /// connector's own code runs elsewhere.
     ///
     /// # Errors
     /// Their [`towpath_sdk::error::Action`] says whether to try again.
@@ -53,7 +56,8 @@ pub trait Launcher: Send + Sync + 'static {
     /// [`TaskHandle::ended`].
     fn task(&self, start: TaskStart) -> TaskHandle;
 
-    /// Whether a person may set these offsets of a source connector (`None` forgets a partition).
+    /// Whether a person may set these offsets of a source connector (`None` forgets a partition). It
+    /// calls the connector's own code; the herder calls it where blocking is allowed.
     ///
     /// # Errors
     /// With what would be right.
@@ -62,6 +66,18 @@ pub trait Launcher: Send + Sync + 'static {
         properties: &Properties,
         offsets: &[(SourcePartition, Option<SourceOffset>)],
     ) -> Result<()>;
+
+    /// A person changes the offsets of the sink connector `name`, of which nothing runs: a sink that
+    /// keeps offsets itself follows.
+    ///
+    /// # Errors
+    /// Nothing may be changed then.
+    fn sink_offsets_changed(
+        &self,
+        name: Arc<str>,
+        properties: Properties,
+        offsets: Vec<(TopicPartition, Option<i64>)>,
+    ) -> BoxFuture<'static, Result<()>>;
 
     /// Where the source connector `name` keeps its offsets, read to its end as it is now: the worker's
     /// store, or that of its own `offsets.storage.topic`.
@@ -162,6 +178,8 @@ pub struct TaskHandle {
     pub status: StatusCell,
     /// Notes the topics that it uses; the herder resets it when a person wants them noted anew.
     pub topics: Arc<TopicNotes>,
+    /// Where what people signal goes.
+    pub signals: SignalBox,
     /// Resolves when the task is over and will touch nothing any more: `Ok` if it was told to stop.
     ///
     /// After [`Wanted::Stopped`] it resolves within the worker's `task.shutdown.graceful.timeout.ms`

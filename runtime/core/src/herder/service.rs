@@ -23,6 +23,7 @@ use super::view::{Readiness, Snapshot};
 use super::{HerderError, HerderOptions};
 use crate::ports::{Cluster, PortResult};
 use crate::task::TaskId;
+use crate::task::host::SignalBox;
 use crate::task::status::StatusCell;
 use crate::topics::TopicUse;
 
@@ -54,7 +55,13 @@ pub(super) struct Shared {
     /// Follows the snapshot's readiness.
     pub(super) readiness: watch::Sender<Readiness>,
     /// The conditions of the tasks that run here.
-    pub(super) conditions: RwLock<std::collections::BTreeMap<TaskId, StatusCell>>,
+    pub(super) conditions: RwLock<std::collections::BTreeMap<TaskId, Condition>>,
+}
+
+/// What is shared of a task that runs here.
+pub(super) struct Condition {
+    pub(super) status: StatusCell,
+    pub(super) signals: SignalBox,
 }
 
 impl Shared {

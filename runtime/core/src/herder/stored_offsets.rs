@@ -71,7 +71,7 @@ pub(super) async fn read(
 
 /// Changes the offsets of a connector of which nothing runs; the reply's text.
 pub(super) async fn change(
-    launcher: &dyn Launcher,
+    launcher: Arc<dyn Launcher>,
     name: Name,
     properties: &Properties,
     change: OffsetsChange,
@@ -86,11 +86,22 @@ pub(super) async fn change(
         ConnectorType::Source => change_source(launcher, &name, sdk, change).await?,
         ConnectorType::Sink => {
             let group = launcher.sink_group(&name, &sdk).map_err(|error| internal(&error))?;
-            let admin = launcher.admin(sdk).await.map_err(|error| internal(&error))?;
+            let admin = launcher.admin(sdk.clone()).await.map_err(|error| internal(&error))?;
+            let tell = |offsets| {
+                let telling =
+                    launcher.sink_offsets_changed(Name::clone(&name), sdk.clone(), offsets);
+                async move { telling.await.map_err(|error| HerderError::Invalid(error.chain())) }
+            };
             let result = match change {
-                OffsetsChange::Reset => admin.delete_group(&group).await,
+                OffsetsChange::Reset => {
+                    let known = admin.group_offsets(&group).await;
+                    let known = known.map_err(|error| group_error(&name, done, &error))?;
+                    tell(known.into_iter().map(|at| (at.partition, None)).collect()).await?;
+                    admin.delete_group(&group).await
+                }
                 OffsetsChange::Alter(offsets) => {
                     let offsets = sink_offsets(&*admin, &offsets).await?;
+                    tell(offsets.clone()).await?;
                     admin.alter_group_offsets(&group, offsets).await
                 }
             };
@@ -152,7 +163,7 @@ async fn sink_offsets(
 }
 
 async fn change_source(
-    launcher: &dyn Launcher,
+    launcher: Arc<dyn Launcher>,
     name: &Name,
     properties: towpath_sdk::config::Properties,
     change: OffsetsChange,
@@ -161,8 +172,16 @@ async fn change_source(
         OffsetsChange::Alter(offsets) => {
             let asked: Result<Vec<_>, HerderError> = offsets.iter().map(source_offset).collect();
             let asked = asked?;
-            launcher
-                .check_offsets(&properties, &asked)
+            let (checker, config, checked) =
+                (Arc::clone(&launcher), properties.clone(), asked.clone());
+            // The connector's own code: it may block or panic.
+            let checking =
+                tokio::task::spawn_blocking(move || checker.check_offsets(&config, &checked));
+            checking
+                .await
+                .map_err(|error| {
+                    HerderError::Internal(format!("failed to check the offsets: {error}"))
+                })?
                 .map_err(|error| HerderError::Invalid(error.chain()))?;
             Some(asked)
         }

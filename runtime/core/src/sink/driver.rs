@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError};
 use tokio::time::Instant;
@@ -27,6 +28,7 @@ use super::rejects::Rejects;
 use crate::budget::Budget;
 use crate::chain::Chain;
 use crate::dead_letters::DeadLetters;
+use crate::home::{self, Lent};
 use crate::metrics::TaskMetrics;
 use crate::ports::{
     Cluster, CommitOutcome, Consumer, ConsumerEvent, ConsumerSpec, PortErrorKind, ProducerSpec,
@@ -39,6 +41,8 @@ use crate::task::{TaskId, Wanted};
 
 /// How often the lag is measured.
 const LAG_INTERVAL: Duration = Duration::from_secs(1);
+/// How long lanes that were cut off may take to end.
+const LANES_END: Duration = Duration::from_secs(1);
 
 /// All that a sink task needs.
 pub struct SinkSpec {
@@ -72,7 +76,11 @@ pub async fn run(
 ) -> Result<()> {
     let cx = TaskContext::new(Arc::clone(&spec.id.connector), spec.id.task, host.clone());
     let dead_letters = open_dead_letters(&spec, &*cluster).await?;
-    let task = spec.plugin.task(spec.properties.clone(), cx.clone()).await?;
+    let (plugin, properties, for_task) =
+        (Arc::clone(&spec.plugin), spec.properties.clone(), cx.clone());
+    let starting = async move { plugin.task(properties, for_task).await };
+    let task = host.place.run(&host.tenant(), "start", starting).await?;
+    let task = Lent::new(host.place.clone(), host.tenant(), task);
     let budget = Budget::new(spec.settings.budget_bytes);
     let consumer = cluster
         .consumer(ConsumerSpec {
@@ -133,7 +141,7 @@ struct Driver {
     metrics: TaskMetrics,
     budget: Budget,
     tolerance: Arc<crate::settings::Tolerance>,
-    task: Box<dyn DynSinkTask>,
+    task: Lent<Box<dyn DynSinkTask>>,
     consumer: Box<dyn Consumer>,
     ledger: Ledger,
     rejects: Rejects,
@@ -271,14 +279,16 @@ impl Driver {
     }
 
     async fn open(&mut self, partitions: Vec<TopicPartition>, epoch: Epoch) -> Result<()> {
-        let StartAt(kept) = self.task.open(&partitions, epoch).await?;
+        let asked = partitions.clone();
+        let opening = self.task.call("open", move |task| open(task, asked, epoch).boxed());
+        let StartAt(kept) = opening.await?;
         let kept: HashMap<_, _> = kept.into_iter().collect();
         let mut start = Vec::with_capacity(partitions.len());
         for partition in partitions {
             let at = kept.get(&partition).copied();
             self.ledger.open(partition.clone(), epoch, at);
             if !self.paused {
-                self.start_lane(&partition, epoch);
+                self.start_lane(&partition, epoch).await?;
             }
             start.push((partition, at));
         }
@@ -288,20 +298,21 @@ impl Driver {
         Ok(())
     }
 
-    fn start_lane(&mut self, partition: &TopicPartition, epoch: Epoch) {
-        let Some(ticket) = self.ledger.ticket_of(partition) else { return };
+    async fn start_lane(&mut self, partition: &TopicPartition, epoch: Epoch) -> Result<()> {
+        let Some(ticket) = self.ledger.ticket_of(partition) else { return Ok(()) };
         let cell = LaneCell::new(
             partition.clone(),
             ticket,
             Arc::clone(&self.reported),
             Arc::clone(&self.spec.class),
         );
-        let lane = self.task.lane(LaneContext {
+        let cx = LaneContext {
             task: self.cx.clone(),
             partition: partition.clone(),
             epoch,
             progress: Progress::new(cell.clone()),
-        });
+        };
+        let lane = self.task.call("lane", move |task| ready(Ok(task.lane(cx))).boxed()).await?;
         let run = LaneRun {
             cell: Arc::clone(&cell),
             chain: Arc::clone(&self.spec.chain),
@@ -309,9 +320,12 @@ impl Driver {
             clock: Arc::clone(&self.clock),
             metrics: self.metrics.clone(),
         };
-        let abort = self.lanes.set.spawn(run.run(lane));
+        let what = format!("write {partition}");
+        let running = self.host.place.watched(&self.host.tenant(), what, run.run(lane));
+        let abort = self.lanes.set.spawn_on(running, self.host.place.handle());
         self.lanes.by_task.insert(abort.id(), partition.clone());
         self.lanes.running.insert(partition.clone(), RunningLane { cell, abort });
+        Ok(())
     }
 
     /// Builds lanes anew at their watermarks.
@@ -320,7 +334,7 @@ impl Driver {
         for partition in partitions {
             let Some(epoch) = self.ledger.epoch_of(&partition) else { continue };
             let Some((_, at)) = self.ledger.reopen(&partition) else { continue };
-            self.start_lane(&partition, epoch);
+            self.start_lane(&partition, epoch).await?;
             start.push((partition, at));
         }
         if !start.is_empty() {
@@ -345,7 +359,8 @@ impl Driver {
             self.lanes.backoff.remove(partition);
             self.host.status.resumed(&Wait::Lane(partition.clone()));
         }
-        self.task.close(partitions).await
+        let gone = partitions.to_vec();
+        self.task.call("close", move |task| close(task, gone).boxed()).await
     }
 
     /// Lets the lanes of `partitions` finish what they can, and settles their rejects, within `timeout`.
@@ -570,12 +585,37 @@ impl Driver {
             tracing::warn!(task = %self.spec.id, "stopped with dead letters unanswered");
         }
         self.commit_now(&all, timeout).await;
-        self.lanes.set.shutdown().await;
-        let closed = self.task.close(&all).await;
-        let stopped = self.task.stop().await;
+        self.leave_lanes().await;
+        let tenant = self.host.tenant();
+        let closed = self.task.call("close", move |task| close(task, all).boxed());
+        let closed = home::within(timeout, &tenant, "close", closed).await.map(drop);
+        let stopped = self.task.end("stop", DynSinkTask::stop);
+        let stopped = home::within(timeout, &tenant, "stop", stopped).await.map(drop);
         self.consumer.close().await;
         outcome.and(drained).and(closed).and(stopped)
     }
+
+    /// Lanes that were cut off end when they give their threads back; those that do not are left
+    /// behind, and nothing that they report counts any more.
+    async fn leave_lanes(&mut self) {
+        let ended = tokio::time::timeout(LANES_END, self.lanes.set.shutdown()).await;
+        if ended.is_err() {
+            tracing::warn!(task = %self.spec.id, "lanes hold their threads and are left behind");
+            self.lanes.set.detach_all();
+        }
+    }
+}
+
+async fn open(
+    task: &mut Box<dyn DynSinkTask>,
+    partitions: Vec<TopicPartition>,
+    epoch: Epoch,
+) -> Result<StartAt> {
+    task.open(&partitions, epoch).await
+}
+
+async fn close(task: &mut Box<dyn DynSinkTask>, partitions: Vec<TopicPartition>) -> Result<()> {
+    task.close(&partitions).await
 }
 
 async fn answer(committing: &mut Option<Committing>) -> CommitOutcome {

@@ -19,7 +19,7 @@ use towpath_sdk::context::Backoff;
 use towpath_sdk::error::{Action, Error, Result};
 use towpath_sdk::plugin::erased::DynSinkLane;
 use towpath_sdk::record::{Origin, RawBatch, SinkRecord, TopicPartition};
-use towpath_sdk::sink::{ProgressSink, SinkBatch};
+use towpath_sdk::sink::{ProgressSink, Settle, SinkBatch};
 
 use super::ledger::Ticket;
 use crate::chain::{Chain, Fault};
@@ -34,6 +34,8 @@ const WRITTEN_MAX: usize = 1024;
 pub(super) struct Reject {
     pub(super) origin: Origin,
     pub(super) fault: Fault,
+    /// Whoever waits for it to be held elsewhere.
+    pub(super) settle: Option<Settle>,
 }
 
 /// What a lane reported since it was last asked.
@@ -51,10 +53,13 @@ pub(super) struct LaneCell {
     pub(super) ticket: Ticket,
     queue: Mutex<VecDeque<RawBatch>>,
     arrived: Notify,
+    /// Wakes the lane when something behind its back broke.
+    broke: Notify,
     draining: AtomicBool,
     reports: Mutex<Reports>,
     /// Where each batch ends that the lane was given and that is not durable, and its records.
     written: Mutex<VecDeque<(i64, u64)>>,
+    failed: Mutex<Option<Error>>,
     /// Wakes the driver.
     reported: Arc<Notify>,
     put_class: Arc<str>,
@@ -72,9 +77,11 @@ impl LaneCell {
             ticket,
             queue: Mutex::default(),
             arrived: Notify::new(),
+            broke: Notify::new(),
             draining: AtomicBool::new(false),
             reports: Mutex::default(),
             written: Mutex::default(),
+            failed: Mutex::default(),
             reported,
             put_class,
         })
@@ -119,13 +126,23 @@ impl LaneCell {
         records
     }
 
-    fn report_fault(&self, origin: Origin, fault: Fault) {
-        self.reports.lock().rejects.push(Reject { origin, fault });
+    fn report_fault(&self, origin: Origin, fault: Fault, settle: Option<Settle>) {
+        self.reports.lock().rejects.push(Reject { origin, fault, settle });
         self.reported.notify_one();
     }
 
     fn next(&self) -> Option<RawBatch> {
         self.queue.lock().pop_front()
+    }
+
+    /// Resolves with the error that something behind the lane's back reported.
+    async fn failure(&self) -> Error {
+        loop {
+            if let Some(error) = self.failed.lock().take() {
+                return error;
+            }
+            self.broke.notified().await;
+        }
     }
 }
 
@@ -141,7 +158,7 @@ impl ProgressSink for LaneCell {
         }
     }
 
-    fn reject(&self, record: SinkRecord, error: Error) {
+    fn reject(&self, record: SinkRecord, error: Error, settle: Option<Settle>) {
         let origin = record.origin().clone();
         // It is in the first batch that ends behind it, and will not be durable with the rest.
         let mut written = self.written.lock();
@@ -149,7 +166,13 @@ impl ProgressSink for LaneCell {
             *records = records.saturating_sub(1);
         }
         drop(written);
-        self.report_fault(origin, Fault::new(Stage::TaskPut, Arc::clone(&self.put_class), error));
+        let fault = Fault::new(Stage::TaskPut, Arc::clone(&self.put_class), error);
+        self.report_fault(origin, fault, settle);
+    }
+
+    fn fail(&self, error: Error) {
+        self.failed.lock().get_or_insert(error);
+        self.broke.notify_one();
     }
 }
 
@@ -170,7 +193,16 @@ pub(super) struct LaneRun {
 
 impl LaneRun {
     /// Runs `lane` until it is drained or fails.
-    pub(super) async fn run(self, mut lane: Box<dyn DynSinkLane>) -> Result<()> {
+    pub(super) async fn run(self, lane: Box<dyn DynSinkLane>) -> Result<()> {
+        let cell = Arc::clone(&self.cell);
+        tokio::select! {
+            biased;
+            error = cell.failure() => Err(error),
+            ended = self.work(lane) => ended,
+        }
+    }
+
+    async fn work(self, mut lane: Box<dyn DynSinkLane>) -> Result<()> {
         loop {
             if self.cell.draining.load(Ordering::Acquire) {
                 return lane.drain().await;
@@ -185,7 +217,7 @@ impl LaneRun {
                 lane.write(batch).await?;
                 self.metrics.write_seconds.observe(started.elapsed().as_secs_f64());
                 if let Some((origin, fault)) = last {
-                    self.cell.report_fault(origin, fault);
+                    self.cell.report_fault(origin, fault, None);
                     return Ok(());
                 }
                 continue;
@@ -219,15 +251,15 @@ impl LaneRun {
             };
             match decoded {
                 Ok(record) => records.extend(record),
-                Err(fault) if self.tolerance.all => self.cell.report_fault(origin, fault),
+                Err(fault) if self.tolerance.all => self.cell.report_fault(origin, fault, None),
                 Err(fault) => {
                     let end = origin.row().offset;
                     let last = Some((origin, fault));
-                    return Decoded { batch: SinkBatch { records, end }, last };
+                    return Decoded { batch: SinkBatch::new(records, end), last };
                 }
             }
         }
-        Decoded { batch: SinkBatch { records, end: raw.end }, last: None }
+        Decoded { batch: SinkBatch::new(records, raw.end), last: None }
     }
 
     /// Tries a stage that may heal again, as `errors.retry.*` say.

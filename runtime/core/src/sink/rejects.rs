@@ -9,6 +9,7 @@ use std::sync::Arc;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Instant;
 use towpath_sdk::record::TopicPartition;
+use towpath_sdk::sink::Settle;
 use towpath_sdk::{Error, ErrorKind};
 
 use super::lane::Reject;
@@ -21,8 +22,17 @@ use crate::task::{TaskId, silence};
 /// Bytes of letters in flight at which dispatching stops.
 const LETTERS_MAX_BYTES: usize = 8 << 20;
 
-type Settled = (TopicPartition, Ticket, Vec<i64>, usize, Result<(), Error>);
-type Writing = futures::future::BoxFuture<'static, Settled>;
+type Writing = futures::future::BoxFuture<'static, Written>;
+
+/// Letters of one lane on their way, and how that went.
+struct Written {
+    partition: TopicPartition,
+    ticket: Ticket,
+    offsets: Vec<i64>,
+    settle: Vec<Settle>,
+    bytes: usize,
+    outcome: Result<(), Error>,
+}
 
 /// The rejects of one task.
 pub(super) struct Rejects {
@@ -84,7 +94,8 @@ impl Rejects {
     ) -> Result<(), Error> {
         let mut letters = Vec::new();
         let mut offsets = Vec::new();
-        for Reject { origin, fault } in rejects {
+        let mut waiting = Vec::new();
+        for Reject { origin, fault, settle } in rejects {
             let offset = origin.row().offset;
             if !ledger.rejected(partition, ticket, offset) {
                 continue;
@@ -103,10 +114,12 @@ impl Rejects {
                 Some(queue) => {
                     letters.push(queue.letter(&origin, &fault));
                     offsets.push(offset);
+                    waiting.extend(settle);
                 }
                 None => {
                     self.metrics.skipped.inc();
                     ledger.settled(partition, ticket, offset);
+                    settle.into_iter().for_each(Settle::done);
                 }
             }
         }
@@ -120,7 +133,7 @@ impl Rejects {
             self.bytes += bytes;
             self.writing.push(Box::pin(async move {
                 let outcome = write.await.map_err(Error::from);
-                (partition, ticket, offsets, bytes, outcome)
+                Written { partition, ticket, offsets, settle: waiting, bytes, outcome }
             }));
         }
         Ok(())
@@ -131,9 +144,10 @@ impl Rejects {
     /// # Errors
     /// If the queue can't take a letter: the task must stop, the record is in neither place.
     pub(super) async fn settle(&mut self, ledger: &mut Ledger) -> Result<(), Error> {
-        let Some((partition, ticket, offsets, bytes, outcome)) = self.writing.next().await else {
+        let Some(written) = self.writing.next().await else {
             return std::future::pending().await;
         };
+        let Written { partition, ticket, offsets, settle, bytes, outcome } = written;
         self.bytes -= bytes;
         self.heard = Instant::now();
         if let Err(error) = outcome {
@@ -144,6 +158,7 @@ impl Rejects {
         for offset in offsets {
             ledger.settled(&partition, ticket, offset);
         }
+        settle.into_iter().for_each(Settle::done);
         Ok(())
     }
 

@@ -16,13 +16,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use towpath_sdk::error::{Error, ErrorKind, Result};
-use towpath_sdk::offset::{SourceOffset, SourcePartition};
-use towpath_sdk::plugin::erased::DynSourceTask;
 use towpath_sdk::source::{Budget, Mark, SourceBatch};
 
 use super::convert::{Converted, Converter, refused_together};
-use super::pending::{Pending, to_store};
-use super::{SourceSpec, open_dead_letters, producer_spec, start_task};
+use super::lent::{self, LentSource};
+use super::pending::{Offsets, Pending, to_acknowledge};
+use super::{SourceSpec, open_dead_letters, producer_spec};
+use crate::home;
 use crate::metrics::TaskMetrics;
 use crate::ports::{Cluster, OutRecord, PortResult, ProduceFailure, Producer};
 use crate::task::host::TaskHost;
@@ -48,7 +48,7 @@ pub(super) async fn run(
     let producer = cluster.producer(producer_spec(&spec)).await?;
     let dead_letters = open_dead_letters(&spec, &*cluster, Arc::clone(&producer)).await?;
     let stored = host.offsets.source_offsets(&spec.id.connector);
-    let task = start_task(&spec, &host, stored).await?;
+    let task = lent::start(&spec, &host, stored).await?;
     let converter = Converter {
         id: spec.id.clone(),
         chain: Arc::clone(&spec.chain),
@@ -94,7 +94,7 @@ struct Driver {
     converter: Converter,
     sender: Sender,
     /// Taken when the task ends.
-    task: Option<Box<dyn DynSourceTask>>,
+    task: Option<LentSource>,
     converting: FuturesOrdered<JoinHandle<Result<Converted>>>,
     sending: Option<BoxFuture<'static, Result<InFlight>>>,
     waiting: VecDeque<Converted>,
@@ -112,7 +112,7 @@ struct Driver {
 }
 
 struct Storing {
-    offsets: Vec<(SourcePartition, SourceOffset)>,
+    offsets: Offsets,
     started: Instant,
     outcome: BoxFuture<'static, PortResult<()>>,
 }
@@ -160,7 +160,15 @@ impl Driver {
     async fn obey(&mut self, wanted: Wanted) -> Result<()> {
         self.paused = wanted == Wanted::Paused;
         if self.paused {
-            self.settle(self.spec.settings.stop_timeout).await?;
+            let timeout = self.spec.settings.stop_timeout;
+            if let Some(task) = &mut self.task {
+                let interrupting = async {
+                    task.interrupt().await;
+                    Ok(())
+                };
+                home::within(timeout, &self.host.tenant(), "poll", interrupting).await?;
+            }
+            self.settle(timeout).await?;
             self.host.status.paused();
         } else {
             self.host.status.running();
@@ -222,7 +230,8 @@ impl Driver {
             return;
         }
         let converter = self.converter.clone();
-        self.converting.push_back(tokio::spawn(async move { converter.convert(batch).await }));
+        let convert = async move { converter.convert(batch).await };
+        self.converting.push_back(self.host.place.spawn(&self.host.tenant(), "convert", convert));
     }
 
     fn send_next(&mut self) {
@@ -261,7 +270,7 @@ impl Driver {
         let offsets = self.acknowledged.take();
         let store = Arc::clone(&self.host.offsets);
         let connector = Arc::clone(&self.spec.id.connector);
-        let entries = to_store(&offsets);
+        let entries = offsets.clone();
         let outcome = async move { store.commit(&connector, &entries).await }.boxed();
         self.storing = Some(Storing { offsets, started: Instant::now(), outcome });
         self.next_store =
@@ -276,7 +285,7 @@ impl Driver {
                 self.metrics.commits.inc();
                 self.host.status.resumed(&Wait::Offsets);
                 match self.task.as_mut() {
-                    Some(task) => task.acknowledge(&storing.offsets).await,
+                    Some(task) => task.acknowledge(to_acknowledge(storing.offsets)).await,
                     None => Ok(()),
                 }
             }
@@ -327,7 +336,9 @@ impl Driver {
             Err(_) => self.store_landed(timeout).await,
         };
         let stopped = match self.task.take() {
-            Some(task) => task.stop().await,
+            Some(task) => {
+                home::within(timeout, &self.host.tenant(), "stop", task.stop()).await.map(drop)
+            }
             None => Ok(()),
         };
         outcome.and(settled).and(stopped)
@@ -455,10 +466,7 @@ async fn stored(storing: &mut Option<Storing>) -> PortResult<()> {
     }
 }
 
-pub(super) async fn poll_task(
-    task: Option<&mut Box<dyn DynSourceTask>>,
-    bytes: usize,
-) -> Result<SourceBatch> {
+pub(super) async fn poll_task(task: Option<&mut LentSource>, bytes: usize) -> Result<SourceBatch> {
     match task {
         Some(task) => task.poll(Budget { bytes, records: POLL_RECORDS }).await,
         None => std::future::pending().await,

@@ -15,15 +15,16 @@ use tokio::time::Instant;
 use towpath_sdk::context::{Backoff, Waiting};
 use towpath_sdk::error::{Error, ErrorKind, Result};
 use towpath_sdk::offset::StoredOffsets;
-use towpath_sdk::plugin::erased::DynSourceTask;
 use towpath_sdk::record::Record;
 use towpath_sdk::source::{Mark, SourceBatch};
 
 use super::at_least_once::{POLL_BYTES, changed, ensure_topics, poll_task};
 use super::convert::{Converted, Converter};
-use super::pending::{Pending, to_store};
+use super::lent::{self, LentSource};
+use super::pending::{Pending, to_acknowledge};
 use super::sent::{As, Sent, await_records, send_alone};
-use super::{Boundary, SourceSpec, Transactions, open_dead_letters, producer_spec, start_task};
+use super::{Boundary, SourceSpec, Transactions, open_dead_letters, producer_spec};
+use crate::home;
 use crate::ports::{
     Cluster, PortError, PortErrorKind, Producer, TransactionOutcome, TransactionalProducer,
 };
@@ -49,7 +50,7 @@ pub(super) async fn run(
     let stored = host.offsets.read_back(&spec.id.connector).await?;
     let plain: Arc<dyn Producer> = producer.clone();
     let dead_letters = open_dead_letters(&spec, &*cluster, plain).await?;
-    let task = start_task(&spec, &host, stored.clone()).await?;
+    let task = lent::start(&spec, &host, stored.clone()).await?;
     let converter = Converter {
         id: spec.id.clone(),
         chain: Arc::clone(&spec.chain),
@@ -93,7 +94,7 @@ struct Driver {
     host: Arc<TaskHost>,
     producer: Arc<dyn TransactionalProducer>,
     converter: Converter,
-    task: Box<dyn DynSourceTask>,
+    task: LentSource,
     /// The offsets as this producer's transactions left them. The shared store follows the topic, and
     /// may be behind.
     stored: StoredOffsets,
@@ -161,6 +162,12 @@ impl Driver {
             match wish {
                 Wanted::Stopped => return Ok(()),
                 Wanted::Paused => {
+                    let timeout = self.spec.settings.stop_timeout;
+                    let interrupting = async {
+                        self.task.interrupt().await;
+                        Ok(())
+                    };
+                    home::within(timeout, &self.host.tenant(), "poll", interrupting).await?;
                     self.finish().await?;
                     self.host.status.paused();
                     wish = changed(Some(&mut wanted)).await;
@@ -229,10 +236,14 @@ impl Driver {
     async fn stage(&mut self, batch: SourceBatch) -> Result<(), Broken> {
         let by_connector = self.transactions.boundary == Boundary::Connector;
         let batch = cover(&mut self.uncovered, batch);
-        if self.uncovered.len() > UNCOVERED_MAX {
+        let bytes: usize = self.uncovered.iter().map(Record::size).sum();
+        let bytes_max = self.spec.settings.budget_bytes.max(POLL_BYTES);
+        if self.uncovered.len() > UNCOVERED_MAX || bytes > bytes_max {
             let text = format!(
-                "the source gave more than {UNCOVERED_MAX} records without an offset between them: it must \
-                 give one more often to produce exactly once"
+                "the source gave {} records of {bytes} bytes without an offset between them, and at most \
+                 {UNCOVERED_MAX} records and {bytes_max} bytes can wait for one: it must give one more \
+                 often to produce exactly once",
+                self.uncovered.len()
             );
             return Err(Broken::Fatal(Error::new(ErrorKind::Unsupported, text)));
         }
@@ -240,7 +251,9 @@ impl Driver {
             return Ok(());
         }
         for (piece, boundary) in cut(batch, by_connector) {
-            let converted = self.converter.convert(piece).await?;
+            let converter = self.converter.clone();
+            let convert = async move { converter.convert(piece).await };
+            let converted = self.host.place.run(&self.host.tenant(), "convert", convert).await?;
             self.staged.push_back(Segment { converted, boundary });
         }
         Ok(())
@@ -307,9 +320,8 @@ impl Driver {
         }
         let committing = Instant::now();
         let offsets = open.marks.take();
-        let entries = to_store(&offsets);
         let connector = Arc::clone(&self.spec.id.connector);
-        let records = self.host.offsets.transaction_records(&connector, &entries);
+        let records = self.host.offsets.transaction_records(&connector, &offsets);
         let receipt = self.producer.send(records).await?;
         if let Some(failure) = receipt.await.into_iter().next() {
             return Err(Broken::Again(failure.error));
@@ -320,9 +332,9 @@ impl Driver {
             TransactionOutcome::Unknown(error) => return Err(Broken::Unknown(error)),
             TransactionOutcome::Fenced(error) => return Err(Broken::Fatal(error.into())),
         }
-        self.host.offsets.wrote(&connector, &entries);
+        self.host.offsets.wrote(&connector, &offsets);
         for (partition, offset) in &offsets {
-            self.stored.set(partition.clone(), Some(offset.clone()));
+            self.stored.set(partition.clone(), offset.clone());
         }
         let metrics = &self.host.metrics;
         metrics.write_seconds.observe(began.elapsed().as_secs_f64());
@@ -335,7 +347,7 @@ impl Driver {
             self.backoff.reset();
             self.host.status.resumed(&Wait::Producer);
         }
-        self.task.acknowledge(&offsets).await?;
+        self.task.acknowledge(to_acknowledge(offsets)).await?;
         Ok(())
     }
 
@@ -357,7 +369,7 @@ impl Driver {
                 TransactionOutcome::Committed | TransactionOutcome::Unknown(_) => {
                     self.throw_away();
                     let stored = self.read_back().await?;
-                    self.task.rewind(&stored).await
+                    self.task.rewind(stored).await
                 }
             };
         }
@@ -380,7 +392,7 @@ impl Driver {
             false => self.abort().await?,
             true => self.read_back().await?,
         };
-        self.task.rewind(&stored).await
+        self.task.rewind(stored).await
     }
 
     /// The source is about to give again what is not in a transaction yet.
@@ -438,7 +450,8 @@ impl Driver {
                 Ok(())
             }
         };
-        let stopped = self.task.stop().await;
+        let stopped =
+            home::within(timeout, &self.host.tenant(), "stop", self.task.stop()).await.map(drop);
         outcome.and(finished).and(stopped)
     }
 }
@@ -497,11 +510,9 @@ mod tests {
             records: vec![Record::new("t", Datum::null()); records],
             marks: after
                 .iter()
-                .map(|after| Mark {
-                    after: *after,
-                    partition: SourcePartition::of([("p", 1)]),
-                    offset: SourceOffset::of([("o", *after as u64)]),
-                    boundary: false,
+                .map(|after| {
+                    let offset = SourceOffset::of([("o", *after as u64)]);
+                    Mark::new(*after, SourcePartition::of([("p", 1)]), offset)
                 })
                 .collect(),
         };
@@ -517,11 +528,9 @@ mod tests {
 
     #[test]
     fn a_batch_is_cut_at_the_boundaries_of_its_source() {
-        let mark = |after, boundary| Mark {
-            after,
-            partition: SourcePartition::of([("p", 1)]),
-            offset: SourceOffset::of([("o", after as u64)]),
-            boundary,
+        let mark = |after, boundary| {
+            let offset = SourceOffset::of([("o", after as u64)]);
+            Mark::new(after, SourcePartition::of([("p", 1)]), offset).at_boundary(boundary)
         };
         let batch = || SourceBatch {
             records: vec![Record::new("t", Datum::null()); 5],

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use tokio::sync::watch;
 use towpath_sdk::clock::Timestamp;
-use towpath_sdk::context::OperationId;
+use towpath_sdk::context::{OperationId, Work};
 use towpath_sdk::guarantee::Guarantee;
 use towpath_sdk::record::TopicPartition;
 
@@ -50,6 +50,8 @@ pub enum Wait {
     Lane(TopicPartition),
     /// The connector says so.
     Connector,
+    /// The connector's code does not give a thread back; by the number of what holds it.
+    Thread(u64),
     /// One of the connector's operations is tried again.
     Operation(OperationId),
 }
@@ -71,6 +73,8 @@ pub struct TaskView {
     pub guarantee: Option<Guarantee>,
     /// Records behind, if it is known.
     pub lag: Option<i64>,
+    /// How far a long piece of work is.
+    pub work: Option<Work>,
     /// What it would be doing if it did not wait.
     meant: Activity,
     waits: BTreeMap<Wait, Why>,
@@ -105,6 +109,7 @@ impl Default for StatusCell {
             activity: Activity::Starting,
             guarantee: None,
             lag: None,
+            work: None,
             meant: Activity::Starting,
             waits: BTreeMap::new(),
         }))
@@ -152,6 +157,15 @@ impl StatusCell {
     /// The guarantee as learnt.
     pub fn guarantee(&self, guarantee: Guarantee) {
         self.0.send_modify(|view| view.guarantee = Some(guarantee));
+    }
+
+    /// How far a long piece of work is; `None` when it is over.
+    pub fn work(&self, work: Option<Work>) {
+        self.0.send_if_modified(|view| {
+            let differs = view.work != work;
+            view.work = work;
+            differs
+        });
     }
 
     /// Records behind.

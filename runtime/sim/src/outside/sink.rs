@@ -170,6 +170,14 @@ impl DynSinkPlugin for SimSink {
         .boxed()
     }
 
+    fn offsets_changed(
+        &self,
+        _properties: Properties,
+        _offsets: Vec<(TopicPartition, Option<i64>)>,
+    ) -> BoxFuture<'static, Result<()>> {
+        futures::future::ready(Ok(())).boxed()
+    }
+
     fn check(&self, _properties: Properties) -> BoxFuture<'static, Result<()>> {
         futures::future::ready(Ok(())).boxed()
     }

@@ -188,6 +188,7 @@ impl DynSourcePlugin for SimSource {
 
     fn check_offset(
         &self,
+        _properties: &Properties,
         _partition: &SourcePartition,
         _offset: Option<&SourceOffset>,
     ) -> Result<()> {
@@ -254,12 +255,9 @@ impl Task {
             // A transaction of the source ends at every seventh record, a mark may be anywhere.
             let boundary = number % 7 == 6 || number + 1 == *records;
             if boundary || self.outside.sim.chance(0.3) {
-                taken.marks.push(Mark {
-                    after: taken.records.len(),
-                    partition: key_of(partition),
-                    offset: offset_of(number + 1),
-                    boundary,
-                });
+                let after = taken.records.len();
+                let mark = Mark::new(after, key_of(partition), offset_of(number + 1));
+                taken.marks.push(mark.at_boundary(boundary));
             }
         }
         self.positions.insert(partition, upto);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use towpath_core::chain::{Chain, NamedConverter};
+use towpath_core::home::{Place, Who};
 use towpath_core::metrics::Metrics;
 use towpath_core::offsets::OffsetStore;
 use towpath_core::ports::{ClientOverrides, Cluster, NewTopic, PortError, Subscription, TableSpec};
@@ -166,6 +167,11 @@ async fn keep_running(
                 metrics: metrics.task(connector, task),
                 offsets: Arc::clone(&offsets),
                 topics: Arc::new(TopicNotes::new(id.clone(), uses.clone())),
+                who: Who::Task(id.clone()),
+                place: Place::here(),
+                cluster: Arc::clone(&plan.cluster),
+                consumer: ClientOverrides::new(),
+                signals: Default::default(),
             });
             let held = host.metrics.held.clone();
             let ended = run_once(&plan, &job, &id, host, wish.clone()).await;

@@ -21,7 +21,7 @@ use towpath_sdk::error::{Error, Result};
 use towpath_sdk::guarantee::Guarantee;
 use towpath_sdk::offset::OffsetMap;
 use towpath_sdk::record::SinkRecord;
-use towpath_sdk::sink::ProgressSink;
+use towpath_sdk::sink::{ProgressSink, Settle};
 
 use super::store::{Answer, Asked, Store, Way};
 
@@ -352,9 +352,12 @@ impl ProgressSink for LanesReports {
     fn durable(&self, end: i64) {
         self.world.report(self.life, self.lane, |ledger| ledger.durable = ledger.durable.max(end));
     }
-    fn reject(&self, record: SinkRecord, _: Error) {
+    fn reject(&self, record: SinkRecord, _: Error, _: Option<Settle>) {
         self.world.report(self.life, self.lane, |ledger| {
             ledger.unsettled.insert(record.offset());
         });
+    }
+    fn fail(&self, error: Error) {
+        panic!("the lane failed behind its back: {error:?}");
     }
 }

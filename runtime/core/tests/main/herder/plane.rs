@@ -22,6 +22,7 @@ use towpath_core::herder::launcher::{
 use towpath_core::herder::{Herder, HerderOptions, HerderService};
 use towpath_core::offsets::OffsetStore;
 use towpath_core::ports::{Admin, ClientOverrides, Cluster, PortResult, TableSpec};
+use towpath_core::task::host::SignalBox;
 use towpath_core::task::status::{StatusCell, Wait};
 use towpath_core::task::{TaskId, Wanted};
 use towpath_core::topics::{TopicNotes, TopicUse};
@@ -30,6 +31,7 @@ use towpath_sdk::clock::{Clock, TokioClock};
 use towpath_sdk::config::Properties;
 use towpath_sdk::guarantee::Guarantee;
 use towpath_sdk::offset::{SourceOffset, SourcePartition};
+use towpath_sdk::record::TopicPartition;
 use towpath_sdk::{Error, Result};
 use towpath_sim::{EPOCH, Faults, SimCluster};
 
@@ -121,6 +123,7 @@ impl Launcher for Plane {
         assert!(former.is_none(), "two runs of {id}");
         let running = Arc::clone(&self.running);
         let gone = Gone { id, running };
+        let signals = SignalBox::default();
         let work =
             work(properties, status.clone(), wishes, Arc::clone(&topics), self.clock.clone());
         let task: JoinHandle<TaskEnd> = tokio::spawn(async move {
@@ -130,7 +133,7 @@ impl Launcher for Plane {
         });
         let ended =
             async move { task.await.unwrap_or_else(|e| Err(Error::internal(e.to_string()))) };
-        TaskHandle { wanted, status, topics, ended: ended.boxed() }
+        TaskHandle { wanted, status, topics, signals, ended: ended.boxed() }
     }
 
     fn check_offsets(
@@ -165,6 +168,15 @@ impl Launcher for Plane {
             Ok(store)
         }
         .boxed()
+    }
+
+    fn sink_offsets_changed(
+        &self,
+        _name: Arc<str>,
+        _properties: Properties,
+        _offsets: Vec<(TopicPartition, Option<i64>)>,
+    ) -> BoxFuture<'static, Result<()>> {
+        std::future::ready(Ok(())).boxed()
     }
 
     fn sink_group(&self, name: &str, properties: &Properties) -> Result<String> {

@@ -1,0 +1,73 @@
+//! What reaches a running connector beside records and configuration.
+//!
+//! Duty: signals of people ("snapshot this table now"), and reading a topic that is not a sink's. What a
+//! signal means is the connector's matter.
+
+use std::future::pending;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use serde_json::{Map, Value as JsonValue};
+use tokio::sync::mpsc;
+
+use crate::error::Result;
+
+/// Signals that may wait for one task.
+pub const SIGNALS_MAX: usize = 64;
+
+/// A signal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Signal {
+    /// Whoever sends it may name it, to find it again in logs and statuses.
+    pub id: Option<String>,
+    /// What is to be done, in the connector's words (`execute-snapshot`).
+    pub kind: String,
+    /// The particulars.
+    pub data: Map<String, JsonValue>,
+}
+
+/// Signals in order of arrival, from when they were asked for.
+#[derive(Debug)]
+pub struct Signals(mpsc::Receiver<Signal>);
+
+impl Signals {
+    /// What comes out of `receiver`.
+    #[must_use]
+    pub const fn new(receiver: mpsc::Receiver<Signal>) -> Self {
+        Self(receiver)
+    }
+
+    /// No signals, ever.
+    #[must_use]
+    pub fn none() -> Self {
+        Self(mpsc::channel(1).1)
+    }
+
+    /// The next signal. May be dropped at any await.
+    pub async fn next(&mut self) -> Signal {
+        match self.0.recv().await {
+            Some(signal) => signal,
+            None => pending().await,
+        }
+    }
+}
+
+/// A record of a topic that is read beside the records' way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicRecord {
+    /// The partition.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
+    /// The key.
+    pub key: Option<Bytes>,
+    /// The value.
+    pub value: Option<Bytes>,
+}
+
+/// Reads a topic: at least once, and from where it was left.
+pub trait TopicReader: Send {
+    /// The next record. To ask for it says that the former ones were taken care of: after a restart
+    /// they do not come again. May be dropped at any await.
+    fn next(&mut self) -> BoxFuture<'_, Result<TopicRecord>>;
+}
