@@ -5,6 +5,7 @@
 //! be renamed.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -50,6 +51,9 @@ pub(super) struct Uploading {
     begun: Arc<OnceLock<Upload>>,
     pub(super) count: usize,
 }
+
+/// How long a part that is under way is waited for before its upload is aborted.
+const LAST_PART: Duration = Duration::from_secs(5);
 
 /// All parts were sent.
 pub(super) struct Sent {
@@ -162,10 +166,13 @@ impl Uploading {
         self.job.join().await?
     }
 
-    /// Stops sending. Gives the upload to abort, if it was begun.
-    pub(super) fn give_up(self) -> Option<Upload> {
-        let Self { job, begun, .. } = self;
-        drop(job);
+    /// Stops sending. Gives the upload to abort, if it was begun. A part that is under way is waited
+    /// for a while: a store may keep one that arrives while its upload is aborted.
+    pub(super) async fn give_up(self) -> Option<Upload> {
+        let Self { parts, job, begun, .. } = self;
+        drop(parts);
+        // However it ended, the upload is of no use any more.
+        let _ended = tokio::time::timeout(LAST_PART, job.join()).await.is_ok();
         begun.get().cloned()
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crc_fast::{CrcAlgorithm, Digest};
+use futures::future::join_all;
 use tokio::sync::mpsc;
 use towpath_sdk::clock::Timestamp;
 use towpath_sdk::context::LaneContext;
@@ -519,7 +520,8 @@ impl SinkLane for Lane {
             }
             None => Ok(()),
         };
-        for upload in uploads.into_iter().filter_map(Uploading::give_up) {
+        let given_up = join_all(uploads.into_iter().map(Uploading::give_up)).await;
+        for upload in given_up.into_iter().flatten() {
             // What stays is aborted when the partition is opened again.
             if let Err(error) = self.shared.client.abort(&upload).await {
                 tracing::warn!(

@@ -43,6 +43,11 @@ const SETTLED: &[(u16, &str, usize, &str)] = &[
     (87, "file-sink", 1, "RUNNING"),
 ];
 
+/// Before this exchange, this logger has this level: a level for the fleet goes by the config topic, and
+/// the answer to the exchange says whether it has arrived.
+const FLEET_LEVEL: (u16, &str, &str) =
+    (153, "org.apache.kafka.connect.runtime.WorkerSinkTask", "INFO");
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn recorded_exchanges_are_answered_alike() -> Result<()> {
     let dir = tempfile::tempdir()?;
@@ -110,6 +115,9 @@ impl Run<'_> {
         exchange: &Exchange,
         patience: Duration,
     ) -> Result<Vec<(usize, usize)>> {
+        if exchange.n == FLEET_LEVEL.0 {
+            self.level_arrived(FLEET_LEVEL.1, FLEET_LEVEL.2).await?;
+        }
         for (_, name, tasks, state) in SETTLED.iter().filter(|(n, ..)| *n == exchange.n) {
             self.settled(name, *tasks, state).await?;
         }
@@ -129,6 +137,16 @@ impl Run<'_> {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    async fn level_arrived(&self, logger: &str, level: &str) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let path = format!("/admin/loggers/{logger}");
+        while self.worker.get(&path).await?["level"] != level {
+            ensure!(Instant::now() < deadline, "{logger} did not get the level {level}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
     }
 
     async fn settled(&self, name: &str, tasks: usize, state: &str) -> Result<()> {
