@@ -4,7 +4,7 @@
 //!
 //! Memory of one consumer: at most [`PREFETCH_KIB`] KiB queued in librdkafka, and one fetch answer of
 //! at most [`FETCH_BYTES`] per broker on top, since a fetch is sent while the queue is not full yet;
-//! with three brokers 15 MiB, unless the user sets larger ones. A batch that waits for its permit is
+//! with three brokers 13 MiB, unless the user sets larger ones. A batch that waits for its permit is
 //! part of that: librdkafka counts it as taken, so that it may fetch as much once more.
 //! Memory of one producer: at most [`PRODUCER_KIB`] KiB of keys and values in at most 100 000 records.
 
@@ -19,7 +19,7 @@ use towpath_core::ports::{ClientOverrides, PortError, PortErrorKind, PortResult}
 use towpath_formats::java_regex::JavaRegex;
 
 /// KiB that a consumer keeps queued.
-pub const PREFETCH_KIB: u32 = 6 * 1024;
+pub const PREFETCH_KIB: u32 = 4 * 1024;
 /// Bytes of one fetch answer.
 pub const FETCH_BYTES: u32 = 3 * 1024 * 1024;
 /// KiB of keys and values that a producer keeps queued.
@@ -282,12 +282,14 @@ const CONSUMER: &[(&str, &str)] = &[
     // The partitions of a worker that died move, or come back to it, after this long.
     ("session.timeout.ms", "10000"),
     ("heartbeat.interval.ms", "3000"),
-    ("queued.max.messages.kbytes", "6144"),
+    ("queued.max.messages.kbytes", "4096"),
     ("fetch.max.bytes", "3145728"),
     ("fetch.message.max.bytes", "1048576"),
     // The queue is small, hence emptied in no time: look again soon whether there is room.
     ("fetch.queue.backoff.ms", "10"),
-    ("queued.min.messages", "1000000"),
+    // librdkafka takes some 700 bytes for a message beside its payload, which the bound in bytes does
+    // not count: small records are bounded by number, per partition.
+    ("queued.min.messages", "30000"),
     // How soon a subscribed topic that is created later, or a new partition, is found.
     ("topic.metadata.refresh.interval.ms", "10000"),
 ];

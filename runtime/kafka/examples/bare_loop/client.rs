@@ -9,11 +9,11 @@ pub(crate) const CONSUMER: &[(&str, &str)] = &[
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
     ("isolation.level", "read_committed"),
-    ("queued.max.messages.kbytes", "6144"),
+    ("queued.max.messages.kbytes", "4096"),
     ("fetch.max.bytes", "3145728"),
     ("fetch.message.max.bytes", "1048576"),
     ("fetch.queue.backoff.ms", "10"),
-    ("queued.min.messages", "1000000"),
+    ("queued.min.messages", "30000"),
 ];
 /// And for producers.
 pub(crate) const PRODUCER: &[(&str, &str)] = &[
