@@ -119,6 +119,14 @@ struct Run {
     target: String,
 }
 
+/// What a run has done.
+struct Worked {
+    /// From the first record seen at the other end to the last.
+    seconds: f64,
+    /// What [`Bench::progress`] said at last.
+    done: u64,
+}
+
 impl Bench {
     pub(crate) fn new(dir: &File, short: bool, connect: bool) -> Self {
         Self { dir: dir.to_owned(), short, connect }
@@ -207,12 +215,12 @@ impl Bench {
         self.work(input, &runtime, &warm_up).await?;
         let run = self.run(input).await?;
         let before = runtime.usage()?;
-        let seconds = self.work(input, &runtime, &run).await?;
+        let worked = self.work(input, &runtime, &run).await?;
         let after = runtime.usage()?;
         runtime.stop()?;
         Ok(Sample {
-            arrived: self.arrived(input, &run).await?,
-            seconds,
+            arrived: self.arrived(input, &run, &worked).await?,
+            seconds: worked.seconds,
             cpu_seconds: after.cpu_seconds - before.cpu_seconds,
             peak_rss_mib: after.peak_rss_mib,
         })
@@ -232,8 +240,8 @@ impl Bench {
         Ok(Run { name, target })
     }
 
-    /// Runs one connector until all has arrived; the seconds from the first record to the last.
-    async fn work(&self, input: &Input, runtime: &Runtime, run: &Run) -> Result<f64> {
+    /// Runs one connector until all has arrived.
+    async fn work(&self, input: &Input, runtime: &Runtime, run: &Run) -> Result<Worked> {
         let config = config(input, runtime.subject, run)?;
         let began = Instant::now();
         runtime.put(&run.name, &config).await?;
@@ -247,7 +255,7 @@ impl Bench {
             if done >= self.complete(input)? {
                 runtime.check(&run.name).await?;
                 runtime.delete(&run.name).await?;
-                return Ok((now - first.unwrap_or(began)).as_secs_f64());
+                return Ok(Worked { seconds: (now - first.unwrap_or(began)).as_secs_f64(), done });
             }
             if began.elapsed() > PATIENCE {
                 runtime.check(&run.name).await?;
@@ -277,10 +285,10 @@ impl Bench {
     }
 
     /// Counts the records in the target, after comparing them with the input.
-    async fn arrived(&self, input: &Input, run: &Run) -> Result<u64> {
+    async fn arrived(&self, input: &Input, run: &Run, worked: &Worked) -> Result<u64> {
         let bytes = match input.path {
-            // Nothing is kept: what the worker took is what there is.
-            Path::KafkaToNull => return Ok(input.records),
+            // Nothing is kept: what the worker says that it took is all there is.
+            Path::KafkaToNull => return Ok(worked.done),
             Path::KafkaToFile => std::fs::read(&run.target)?,
             Path::FileToKafka => {
                 let back = self.dir.join("back");

@@ -59,16 +59,9 @@ pub(super) async fn full() -> Result<()> {
         "rotate.schedule.interval.ms": "3000", "timezone": "UTC",
     });
     rig.worker.put(bucket.name(), &with(s3_sink(&topic, bucket.name())?, bounds)).await?;
-    // What does not fit is sent early, as when the spool's own bound is reached.
-    rig.worker
-        .until("the log says that the spool's disk is full", async || {
-            let log = rig.worker.logged().unwrap_or_default();
-            let mut lines = log.lines();
-            lines.any(|l| {
-                l.contains("spool") && l.contains(&path(&disk)) && l.contains("No space left")
-            })
-        })
-        .await?;
+    // What does not fit is sent early, as when the spool's own bound is reached, and the status says so.
+    let reason = ["write the spool in", &path(&disk), "No space left", "completed early"];
+    rig.waits(bucket.name(), &reason).await?;
 
     std::fs::remove_file(&filler)?;
     let written = seen.join("out");

@@ -13,7 +13,7 @@ use crc_fast::{CrcAlgorithm, Digest};
 use futures::future::join_all;
 use tokio::sync::mpsc;
 use towpath_sdk::clock::Timestamp;
-use towpath_sdk::context::LaneContext;
+use towpath_sdk::context::{LaneContext, TaskContext, Waiting};
 use towpath_sdk::error::{Error, ErrorKind, Result};
 use towpath_sdk::record::SinkRecord;
 use towpath_sdk::sink::{SinkBatch, SinkLane};
@@ -48,6 +48,24 @@ pub struct Lane {
     /// When the engine called last.
     called: Timestamp,
     started: Option<Started>,
+    /// Why the spool takes nothing, while that is so.
+    spool_fails: Option<Shown>,
+}
+
+/// A reason that the task's status shows for as long as this lives.
+struct Shown(TaskContext);
+
+impl Shown {
+    fn new(task: &TaskContext, reason: String) -> Self {
+        task.waiting(Some(Waiting { reason, next_try: None }));
+        Self(task.clone())
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.0.waiting(None);
+    }
 }
 
 /// What a lane has once it has looked at its state.
@@ -97,6 +115,7 @@ impl Lane {
             position: 0,
             called: cx.task.clock().now(),
             started: None,
+            spool_fails: None,
             shared,
             cx,
         }
@@ -446,15 +465,16 @@ impl Lane {
         match written.map_err(|e| Error::internal("write the spool").with_source(e))? {
             Ok(extent) => {
                 self.files[at].buffer.spill(extent);
+                self.spool_fails = None;
                 Ok(true)
             }
             Err(SpoolError::Full) => Ok(false),
             Err(SpoolError::Io(error)) => {
                 let directory = self.shared.plan.bounds.spool_dir.display();
-                tracing::warn!(
-                    %directory, %error,
-                    "failed to write the spool: open files are completed early"
-                );
+                let effect = "open files are completed early until it takes bytes again";
+                tracing::warn!(%directory, %error, "failed to write the spool: {effect}");
+                let reason = || format!("write the spool in {directory}: {error}: {effect}");
+                self.spool_fails.get_or_insert_with(|| Shown::new(&self.cx.task, reason()));
                 Ok(false)
             }
         }
