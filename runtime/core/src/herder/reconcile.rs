@@ -378,7 +378,8 @@ impl State {
         let state = match (configured.target(), &connector.unpublished) {
             (TargetState::Stopped, _) => UnitState::Stopped,
             (TargetState::Paused, _) if !failed && self.is_active() => UnitState::Paused,
-            (TargetState::Started, Some(trouble)) => UnitState::Waiting {
+            // A planner that failed for good will not store anything any more: that is the reason.
+            (TargetState::Started, Some(trouble)) if !failed => UnitState::Waiting {
                 reason: trouble.reason.clone(),
                 since: trouble.since,
                 next_try: Some(trouble.at),

@@ -222,26 +222,47 @@ fn check_settled(world: &World) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Whatever happens, and then a calm end.
+fn history(acts: Vec<Act>) -> Result<(), TestCaseError> {
+    let mut world = World::with(options());
+    let mut generation = 1;
+    for act in acts {
+        perform(&mut world, &mut generation, act);
+        check_wanted(&world)?;
+    }
+    // Calm down: the worker leads, and all that was begun comes to its end.
+    world.feed(Event::Joined { generation: generation + 1, leader: true });
+    for _ in 0..4 {
+        world.settle();
+        world.advance(Duration::from_secs(400));
+    }
+    world.settle();
+    check_wanted(&world)?;
+    check_settled(&world)
+}
+
+#[test]
+fn a_planner_that_fails_for_good_is_shown_although_a_write_was_refused_before() {
+    let written = |failing| Act::Write(Err(failing));
+    history(vec![
+        Act::Ask(1, Ask::Put(1, false)),
+        Act::Advance(1),
+        written(Failing::Unknown),
+        Act::Join(true),
+        Act::Deliver(1),
+        Act::PlannerWorks(1),
+        written(Failing::Refused),
+        Act::PlannerFails(1, Action::Fail),
+    ])
+    .unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn invariants_hold_in_any_history(acts in prop::collection::vec(act(), 1..120)) {
-        let mut world = World::with(options());
-        let mut generation = 1;
-        for act in acts {
-            perform(&mut world, &mut generation, act);
-            check_wanted(&world)?;
-        }
-        // Calm down: the worker leads, and all that was begun comes to its end.
-        world.feed(Event::Joined { generation: generation + 1, leader: true });
-        for _ in 0..4 {
-            world.settle();
-            world.advance(Duration::from_secs(400));
-        }
-        world.settle();
-        check_wanted(&world)?;
-        check_settled(&world)?;
+        history(acts)?;
     }
 
     /// What survives of a connector's log after compaction gives the same connector, or one that is
