@@ -103,29 +103,24 @@ impl OperationId {
     }
 }
 
-/// The reason of one operation, which goes with it: be it that it succeeds, fails or is dropped.
-struct Reason<'a> {
-    host: &'a dyn Host,
+/// Why one operation waits, which goes with it: be it that it succeeds, fails or is dropped. Other
+/// reasons of the task are not touched. See [`TaskContext::reason`].
+#[must_use = "the reason is taken back when this is dropped"]
+pub struct Reason {
+    host: Arc<dyn Host>,
     operation: OperationId,
-    given: bool,
 }
 
-impl<'a> Reason<'a> {
-    fn none(host: &'a dyn Host) -> Self {
-        Self { host, operation: OperationId::next(), given: false }
-    }
-
-    fn give(&mut self, waiting: Waiting) {
-        self.given = true;
+impl Reason {
+    /// Shows the reason as it is now.
+    pub fn give(&self, waiting: Waiting) {
         self.host.operation_waiting(self.operation, Some(waiting));
     }
 }
 
-impl Drop for Reason<'_> {
+impl Drop for Reason {
     fn drop(&mut self) {
-        if self.given {
-            self.host.operation_waiting(self.operation, None);
-        }
+        self.host.operation_waiting(self.operation, None);
     }
 }
 
@@ -245,6 +240,11 @@ impl TaskContext {
         self.host.clock()
     }
 
+    /// A reason of its own for something that waits beside the task's other work.
+    pub fn reason(&self) -> Reason {
+        Reason { host: Arc::clone(&self.host), operation: OperationId::next() }
+    }
+
     /// Says that the task waits and why, or that it goes on.
     pub fn waiting(&self, reason: Option<Waiting>) {
         self.host.waiting(reason);
@@ -346,7 +346,7 @@ impl TaskContext {
         O: FnMut() -> F + Send,
     {
         let mut backoff = Backoff::default();
-        let mut reason = Reason::none(&*self.host);
+        let mut reason = None;
         loop {
             let error = match operation().await {
                 Ok(value) => return Ok(value),
@@ -356,7 +356,7 @@ impl TaskContext {
                 return Err(error.context(what));
             }
             let delay = backoff.next(error.retry_after());
-            reason.give(Waiting {
+            reason.get_or_insert_with(|| self.reason()).give(Waiting {
                 reason: format!("{what}: {}", error.chain()),
                 next_try: Some(self.clock().now() + delay),
             });

@@ -13,7 +13,7 @@ use crc_fast::{CrcAlgorithm, Digest};
 use futures::future::join_all;
 use tokio::sync::mpsc;
 use towpath_sdk::clock::Timestamp;
-use towpath_sdk::context::{LaneContext, TaskContext, Waiting};
+use towpath_sdk::context::{LaneContext, Reason, Waiting};
 use towpath_sdk::error::{Error, ErrorKind, Result};
 use towpath_sdk::record::SinkRecord;
 use towpath_sdk::sink::{SinkBatch, SinkLane};
@@ -49,23 +49,7 @@ pub struct Lane {
     called: Timestamp,
     started: Option<Started>,
     /// Why the spool takes nothing, while that is so.
-    spool_fails: Option<Shown>,
-}
-
-/// A reason that the task's status shows for as long as this lives.
-struct Shown(TaskContext);
-
-impl Shown {
-    fn new(task: &TaskContext, reason: String) -> Self {
-        task.waiting(Some(Waiting { reason, next_try: None }));
-        Self(task.clone())
-    }
-}
-
-impl Drop for Shown {
-    fn drop(&mut self) {
-        self.0.waiting(None);
-    }
+    spool_fails: Option<Reason>,
 }
 
 /// What a lane has once it has looked at its state.
@@ -473,8 +457,9 @@ impl Lane {
                 let directory = self.shared.plan.bounds.spool_dir.display();
                 let effect = "open files are completed early until it takes bytes again";
                 tracing::warn!(%directory, %error, "failed to write the spool: {effect}");
-                let reason = || format!("write the spool in {directory}: {error}: {effect}");
-                self.spool_fails.get_or_insert_with(|| Shown::new(&self.cx.task, reason()));
+                let reason = format!("write the spool in {directory}: {error}: {effect}");
+                let shown = self.spool_fails.get_or_insert_with(|| self.cx.task.reason());
+                shown.give(Waiting { reason, next_try: None });
                 Ok(false)
             }
         }
