@@ -238,7 +238,7 @@ impl Engine {
                 sink::run(spec, cluster, host, wanted).await
             }
             (ConnectorPlugin::Source(plugin), Direction::Source(keys)) => {
-                let topics = self.topic_creator(&blueprint, &properties).await?;
+                let topics = self.topic_creator(&settings, &properties).await?;
                 let spec = SourceSpec {
                     plugin: Arc::clone(plugin),
                     id: start.id,
@@ -298,11 +298,10 @@ impl Engine {
 
     async fn topic_creator(
         &self,
-        blueprint: &Blueprint,
+        settings: &PipelineSettings,
         properties: &Properties,
     ) -> Result<TopicCreator> {
-        let settings = blueprint.settings(&self.0.worker);
-        let admin = self.0.cluster.admin(settings.admin).await?;
+        let admin = self.0.cluster.admin(settings.admin.clone()).await?;
         let rules = (self.0.topic_rules)(properties)
             .map_err(|errors| Error::config(FieldErrors(errors).to_string()))?;
         Ok(TopicCreator::new(admin, self.0.worker.topic_creation.then_some(rules)))

@@ -17,6 +17,7 @@ mod exactly_once;
 mod lent;
 mod pending;
 mod sent;
+mod uncovered;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -15,7 +15,6 @@ use tokio::time::Instant;
 use towpath_sdk::context::{Backoff, Waiting};
 use towpath_sdk::error::{Error, ErrorKind, Result};
 use towpath_sdk::offset::StoredOffsets;
-use towpath_sdk::record::Record;
 use towpath_sdk::source::{Mark, SourceBatch};
 
 use super::at_least_once::{POLL_BYTES, changed, ensure_topics, poll_task};
@@ -23,6 +22,7 @@ use super::convert::{Converted, Converter};
 use super::lent::{self, LentSource};
 use super::pending::{Pending, to_acknowledge};
 use super::sent::{As, Sent, await_records, send_alone};
+use super::uncovered::Uncovered;
 use super::{Boundary, SourceSpec, Transactions, open_dead_letters, producer_spec};
 use crate::home;
 use crate::ports::{
@@ -68,7 +68,7 @@ pub(super) async fn run(
         converter,
         task,
         stored,
-        uncovered: Vec::new(),
+        uncovered: Uncovered::default(),
         staged: VecDeque::new(),
         open: None,
         backoff: Backoff::default(),
@@ -100,7 +100,7 @@ struct Driver {
     stored: StoredOffsets,
     /// Polled records that no mark covers yet. No transaction takes them before, since after an abort
     /// the source would go back behind those that an earlier transaction had made visible.
-    uncovered: Vec<Record>,
+    uncovered: Uncovered,
     /// Converted segments that no transaction holds yet, in order.
     staged: VecDeque<Segment>,
     open: Option<Open>,
@@ -235,15 +235,14 @@ impl Driver {
     /// Cuts a polled batch at the boundaries of the source and converts the pieces.
     async fn stage(&mut self, batch: SourceBatch) -> Result<(), Broken> {
         let by_connector = self.transactions.boundary == Boundary::Connector;
-        let batch = cover(&mut self.uncovered, batch);
-        let bytes: usize = self.uncovered.iter().map(Record::size).sum();
+        let batch = self.uncovered.cover(batch);
+        let (records, bytes) = (self.uncovered.len(), self.uncovered.bytes());
         let bytes_max = self.spec.settings.budget_bytes.max(POLL_BYTES);
-        if self.uncovered.len() > UNCOVERED_MAX || bytes > bytes_max {
+        if records > UNCOVERED_MAX || bytes > bytes_max {
             let text = format!(
-                "the source gave {} records of {bytes} bytes without an offset between them, and at most \
+                "the source gave {records} records of {bytes} bytes without an offset between them, and at most \
                  {UNCOVERED_MAX} records and {bytes_max} bytes can wait for one: it must give one more \
-                 often to produce exactly once",
-                self.uncovered.len()
+                 often to produce exactly once"
             );
             return Err(Broken::Fatal(Error::new(ErrorKind::Unsupported, text)));
         }
@@ -398,7 +397,7 @@ impl Driver {
     /// The source is about to give again what is not in a transaction yet.
     fn throw_away(&mut self) {
         self.staged.clear();
-        self.uncovered.clear();
+        self.uncovered = Uncovered::default();
     }
 
     async fn abort(&mut self) -> Result<StoredOffsets> {
@@ -456,19 +455,6 @@ impl Driver {
     }
 }
 
-/// What of the `uncovered` records and `batch` the last mark covers; the rest stays uncovered.
-fn cover(uncovered: &mut Vec<Record>, mut batch: SourceBatch) -> SourceBatch {
-    let before = uncovered.len();
-    let mut records = std::mem::take(uncovered);
-    records.append(&mut batch.records);
-    for mark in &mut batch.marks {
-        mark.after += before;
-    }
-    let covered = batch.marks.last().map_or(0, |mark| mark.after.min(records.len()));
-    *uncovered = records.split_off(covered);
-    SourceBatch { records, marks: batch.marks }
-}
-
 /// The batch in pieces that end at the source's own boundaries.
 fn cut(batch: SourceBatch, by_connector: bool) -> Vec<(SourceBatch, bool)> {
     let SourceBatch { records, marks } = batch;
@@ -500,31 +486,10 @@ fn cut(batch: SourceBatch, by_connector: bool) -> Vec<(SourceBatch, bool)> {
 #[cfg(test)]
 mod tests {
     use towpath_sdk::offset::{SourceOffset, SourcePartition};
+    use towpath_sdk::record::Record;
     use towpath_sdk::value::Datum;
 
     use super::*;
-
-    #[test]
-    fn records_wait_for_the_mark_that_covers_them() {
-        let batch = |records: usize, after: &[usize]| SourceBatch {
-            records: vec![Record::new("t", Datum::null()); records],
-            marks: after
-                .iter()
-                .map(|after| {
-                    let offset = SourceOffset::of([("o", *after as u64)]);
-                    Mark::new(*after, SourcePartition::of([("p", 1)]), offset)
-                })
-                .collect(),
-        };
-        let mut uncovered = Vec::new();
-        let first = cover(&mut uncovered, batch(5, &[2]));
-        assert_eq!((first.records.len(), uncovered.len()), (2, 3));
-        let none = cover(&mut uncovered, batch(4, &[]));
-        assert!(none.is_empty() && uncovered.len() == 7);
-        let rest = cover(&mut uncovered, batch(1, &[0, 1]));
-        let marks: Vec<_> = rest.marks.iter().map(|mark| mark.after).collect();
-        assert_eq!((rest.records.len(), marks, uncovered.len()), (8, vec![7, 8], 0));
-    }
 
     #[test]
     fn a_batch_is_cut_at_the_boundaries_of_its_source() {
