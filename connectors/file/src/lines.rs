@@ -186,9 +186,10 @@ impl LineBuffer {
     }
 
     /// The last bytes before [`LineBuffer::position`], at most `most`, and as far as they came with the
-    /// last read.
+    /// last read; none while a line is being let go.
     pub(crate) fn before(&self, most: usize) -> &[u8] {
-        &self.chunk[self.start.saturating_sub(most)..self.start]
+        let end = if self.skipped == 0 { self.start } else { 0 };
+        &self.chunk[end.saturating_sub(most)..end]
     }
 
     /// The last bytes that were read, at most `most`, and as far as they are there.
@@ -323,6 +324,7 @@ mod tests {
         assert_eq!((buffer.before(9), buffer.last(3)), (&b"a\n"[..], &b"ong"[..]));
         buffer.skip_unfinished();
         assert_eq!((buffer.position(), buffer.end(), buffer.held()), (12, 16, 0));
+        assert_eq!((buffer.before(9), buffer.last(3)), (&b""[..], &b"ong"[..]));
         let came = buffer.fill(&mut &b"er\nb\n"[..], 64).unwrap();
         assert_eq!((came, buffer.end()), (5, 21));
         let line = buffer.peek().unwrap();

@@ -14,7 +14,7 @@ use flate2::read::MultiGzDecoder;
 use towpath_sdk::Result;
 
 use super::names::Patterns;
-use super::place::{FileId, HEAD_MAX, Place, Print, TAIL_MAX};
+use super::place::{FileId, Place, Print, TAIL_MAX};
 use crate::error::FileError;
 
 /// An open file.
@@ -77,16 +77,17 @@ pub(super) fn holds(file: &File, position: u64, bytes: &[u8]) -> io::Result<bool
 
 /// If the file is what was read up to `place`, the bytes before its position.
 pub(super) fn recognise(file: &File, place: &Place) -> io::Result<Option<Vec<u8>>> {
-    let print_at = |position: u64, expect: Print| {
-        Ok::<_, io::Error>(Print::of(&bytes_at(file, position, expect.bytes)?) == expect)
-    };
-    let tail_at = place.position - place.tail.bytes as u64;
-    if !print_at(0, place.head)? || !print_at(tail_at, place.tail)? {
-        return Ok(None);
-    }
     let most = TAIL_MAX.min(usize::try_from(place.position).unwrap_or(TAIL_MAX));
     let before = bytes_at(file, place.position - most as u64, most)?;
-    Ok((before.len() == most).then_some(before))
+    let is_it = before.len() == most
+        && Print::of(tail_of(&before, place.tail.bytes)) == place.tail
+        && Print::of(&bytes_at(file, 0, place.head.bytes)?) == place.head;
+    Ok(is_it.then_some(before))
+}
+
+/// The last `most` bytes.
+fn tail_of(bytes: &[u8], most: usize) -> &[u8] {
+    &bytes[bytes.len().saturating_sub(most)..]
 }
 
 /// Reads a stream to `place`'s position; whether it is what was read up to there.
@@ -102,18 +103,17 @@ pub(super) fn skip_to(input: &mut impl Read, place: &Place) -> io::Result<bool> 
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         };
-        let of_head = place.head.bytes.saturating_sub(head.bytes).min(came).min(HEAD_MAX);
+        let of_head = place.head.bytes.saturating_sub(head.bytes).min(came);
         head.add(&chunk[..of_head]);
         keep_last(&mut tail, &chunk[..came]);
         left -= came as u64;
     }
-    let tail = &tail[tail.len().saturating_sub(place.tail.bytes)..];
-    Ok(head == place.head && Print::of(tail) == place.tail)
+    Ok(head == place.head && Print::of(tail_of(&tail, place.tail.bytes)) == place.tail)
 }
 
 /// Appends `bytes` to the last bytes of something.
 pub(super) fn keep_last(last: &mut Vec<u8>, bytes: &[u8]) {
-    last.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL_MAX)..]);
+    last.extend_from_slice(tail_of(bytes, TAIL_MAX));
     last.drain(..last.len().saturating_sub(TAIL_MAX));
 }
 

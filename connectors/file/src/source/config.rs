@@ -57,7 +57,7 @@ pub struct FileSourceConfig {
     pub when_finished: WhenFinished,
     /// The directory that finished files are moved to, on the same file system. It must exist. A file
     /// whose name is taken there stays where it is.
-    #[config(group = "Finished files")]
+    #[config(none = "", group = "Finished files")]
     pub move_to: Option<PathBuf>,
     /// How often the patterns are looked up, in milliseconds.
     #[config(default = 1000, range(min = 10), importance = low, group = "Files")]
@@ -131,8 +131,7 @@ impl FileSourceConfig {
             errors.push(FieldError::invalid(key, Some(&pattern), reason));
         }
         let moves = self.when_finished == WhenFinished::Move;
-        let target = self.move_to.as_ref().filter(|path| !path.as_os_str().is_empty());
-        match (moves, target) {
+        match (moves, &self.move_to) {
             (true, None) => {
                 let text = "when.finished=move needs a directory to move files to";
                 errors.push(FieldError::other("move.to", text));

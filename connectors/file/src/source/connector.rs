@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
@@ -18,7 +19,7 @@ use towpath_sdk::source::{SourceConnector, TaskShare};
 use towpath_sdk::{Error, Result};
 
 use super::config::FileSourceConfig;
-use super::names::stem_path;
+use super::names::{owner, stem_path};
 use super::task::FileSourceTask;
 use super::{client, place};
 use crate::error::joined;
@@ -46,6 +47,11 @@ pub(super) struct Share {
 }
 
 impl Share {
+    /// Whether the log that is called so belongs to the task.
+    pub(super) fn owns(self, stem: &Path) -> bool {
+        owner(stem, self.tasks) == self.task
+    }
+
     fn into_properties(self) -> Properties {
         Properties::from([(TASK, self.task.to_string()), (TASKS, self.tasks.to_string())])
     }

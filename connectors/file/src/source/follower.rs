@@ -16,8 +16,8 @@ use towpath_sdk::source::{Budget, Mark, SourceBatch};
 use super::client::{self, Inodes};
 use super::config::{FileSourceConfig, LastLine, WhenFinished};
 use super::connector::Share;
-use super::names::{Patterns, owner, stem_path};
-use super::place::{FileId, Place, Places};
+use super::names::{Patterns, stem_path};
+use super::place::{FileId, Places};
 use super::shape::{Room, Shape};
 use super::tracked::{Condition, Tracked};
 
@@ -114,7 +114,7 @@ impl Follower {
         let mut room = Room::new(now.room, self.config.batch_size.get() as usize, now.ms);
         let mut batch = SourceBatch::default();
         for partition in self.gone.drain(..) {
-            batch.marks.push(Mark::new(0, partition, Place::gone()));
+            batch.marks.push(Mark::forget(0, partition));
         }
         let logs = self.logs();
         for turn in 0..logs.len() {
@@ -164,25 +164,24 @@ impl Follower {
             return;
         }
         let before = file.position();
-        let mut moved = false;
+        let mut is_moved = false;
         if file.condition == Condition::More {
             let restarts = file.take(&self.shape, room, &mut batch.records, now);
-            moved = restarts > 0;
-            if restarts > 0 {
+            is_moved = restarts > 0;
+            if is_moved {
                 let (connector, path) = (&self.cx.connector, file.path.display());
                 tracing::warn!(%connector, file = %path, "the file was cut or written anew and is read from its start");
                 self.cx.count("files_restarted", restarts);
             }
         }
-        let is_finished = file.condition == Condition::End
-            && file.quiet_since + self.config.finished_after_ms <= now;
+        let is_finished = file.is_finished(self.config.finished_after_ms, now);
         let is_over = !file.is_named || file.is_gzip() || self.config.last_line == LastLine::Read;
         if is_finished && is_over && file.has_rest() && !room.is_full() {
             file.take_rest(&self.shape, room, &mut batch.records);
         }
         // A file of which nothing was read yet is marked once, so that it is found again when it is
         // renamed while nobody looks.
-        if moved || file.position() != before || !file.is_marked {
+        if is_moved || file.position() != before || !file.is_marked {
             file.is_marked = true;
             let offset = file.place().offset();
             batch.marks.push(Mark::new(batch.records.len(), file.partition.clone(), offset));
@@ -202,7 +201,7 @@ impl Follower {
         for (path, metadata) in found.files {
             let id = FileId::of(&metadata);
             let tracked = known.get(&id).and_then(|index| self.files.get_mut(*index));
-            let is_mine = owner(&stem_path(&path), self.share.tasks) == self.share.task;
+            let is_mine = self.share.owns(&stem_path(&path));
             match tracked {
                 Some(file) => {
                     if !file.found(path.clone(), &metadata, at) {
@@ -257,7 +256,7 @@ impl Follower {
         let known: HashSet<FileId> = self.files.iter().map(|file| file.id).collect();
         let mut renamed = Vec::new();
         for (id, path) in self.places.iter() {
-            let is_mine = owner(&stem_path(path), self.share.tasks) == self.share.task;
+            let is_mine = self.share.owns(&stem_path(path));
             if known.contains(&id) || !is_mine || !self.patterns.cover(path) {
                 continue;
             }
@@ -286,8 +285,7 @@ impl Follower {
         let after = config.finished_after_ms;
         let (connector, gone, places) = (&self.cx.connector, &mut self.gone, &mut self.places);
         self.files.retain_mut(|file| {
-            let quiet = file.condition == Condition::End && file.quiet_since + after <= at;
-            if !quiet || file.has_rest() {
+            if !file.is_finished(after, at) || file.has_rest() {
                 return true;
             }
             if !file.is_there && !file.is_named {

@@ -125,9 +125,13 @@ pub(super) fn created(metadata: &Metadata) -> Option<i64> {
 }
 
 impl Place {
-    /// The offset of a file that has gone: whatever gets its inode is read from the start.
-    pub(super) fn gone() -> SourceOffset {
-        SourceOffset::of([(POSITION, 0)])
+    /// Whether it can be a place of a file that was made at `created`: an inode that was made anew is
+    /// another file, whatever is in it.
+    pub(super) fn may_be_of(&self, created: Option<i64>) -> bool {
+        match (self.created, created) {
+            (Some(known), Some(found)) => known == found,
+            _ => true,
+        }
     }
 
     pub(super) fn offset(&self) -> SourceOffset {

@@ -6,6 +6,7 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
@@ -100,11 +101,7 @@ impl Tracked {
     ) -> Self {
         let id = FileId::of(metadata);
         let created = created(metadata);
-        // An inode that was made anew is another file, whatever is in it.
-        let is_other = |place: &&Place| {
-            created.is_some() && place.created.is_some() && place.created != created
-        };
-        let place = place.filter(|place| !is_other(place));
+        let place = place.filter(|place| place.may_be_of(created));
         let position = place.map_or(0, |place| place.position);
         let mut tracked = Self {
             id,
@@ -178,8 +175,17 @@ impl Tracked {
     /// Closes a file that has been read to its end; it is opened again when it has changed.
     pub(super) fn close(&mut self) {
         self.input = None;
+        self.forget_rest();
+    }
+
+    fn forget_rest(&mut self) {
         self.lines.reset(self.lines.position());
         self.long = None;
+    }
+
+    /// Whether it has been read to its end and has not changed since `pause` ago.
+    pub(super) fn is_finished(&self, pause: Duration, now: Instant) -> bool {
+        self.condition == Condition::End && self.quiet_since + pause <= now
     }
 
     /// Bytes of a last line without an end.
@@ -224,7 +230,7 @@ impl Tracked {
 
     /// Goes back to `place`, or to the start.
     pub(super) fn rewind(&mut self, place: Option<&Place>) {
-        let place = place.filter(|place| place.created.is_none() || place.created == self.created);
+        let place = place.filter(|place| place.may_be_of(self.created));
         self.head = place.map_or(Print::NOTHING, |place| place.head);
         self.tail = place.map_or(Print::NOTHING, |place| place.tail);
         let position = place.map_or(0, |place| place.position);
@@ -431,6 +437,8 @@ impl Tracked {
             return Err(io::ErrorKind::NotFound.into());
         }
         self.look = Look::of(&metadata);
+        // A closed one may still hold a last line without an end: it is read anew.
+        self.forget_rest();
         let place = self.place();
         if !self.is_gzip {
             match recognise(&file, &place)? {

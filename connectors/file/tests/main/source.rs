@@ -219,6 +219,14 @@ async fn compressed_files_are_read_whole() {
     // Another member is more of the same file.
     logs.append("a.gz", gzip(b" more\nlast\n"));
     assert_eq!(texts(&mut run).await, [" more", "last"]);
+
+    // Also one that ends the last line which waited for its end.
+    let logs = Logs::new("*.gz", &[]);
+    logs.append("a.gz", gzip(b"whole\nhal"));
+    let mut run = logs.first().await;
+    assert_eq!(texts(&mut run).await, ["whole"]);
+    logs.append("a.gz", gzip(b"f\n"));
+    assert_eq!(texts(&mut run).await, ["half"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -317,6 +325,22 @@ async fn long_lines_stop_are_cut_or_left_out() {
     let mut run = logs.first().await;
     assert_eq!(texts(&mut run).await, ["a", "b", "0123456789", "other"]);
     assert_eq!(run.stored.iter().count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_is_known_again_while_it_ends_in_a_long_line() {
+    for (first, what) in [("a", "skip"), ("a", "cut"), ("0123456789".repeat(10).as_str(), "skip")] {
+        let logs = Logs::new("*.log", &[("max.line.bytes", "100"), ("long.lines", what)]);
+        logs.append("x.log", format!("{first}\n{}", "x".repeat(1000)));
+        let mut run = logs.first().await;
+        assert_eq!(texts(&mut run).await, [first]);
+        let mut run = logs.start(&run.stored.clone()).await;
+        assert!(texts(&mut run).await.is_empty(), "{what}");
+        logs.append("x.log", "\nlast\n");
+        let rest: &[&str] = if what == "cut" { &[&"x".repeat(100), "last"] } else { &["last"] };
+        assert_eq!(texts(&mut run).await, rest);
+        assert!(texts(&mut logs.start(&run.stored.clone()).await).await.is_empty());
+    }
 }
 
 #[tokio::test(start_paused = true)]
