@@ -337,6 +337,19 @@ mod tests {
     }
 
     #[test]
+    fn what_others_count_on_is_what_is_set() {
+        let (options, none) = (options(), ClientOverrides::new());
+        let check = |kind, key: &str, expect: usize| {
+            let settings = options.client(kind, "c", &none, &[]).unwrap();
+            assert_eq!(settings.get(key), Some(&*expect.to_string()), "{key}");
+        };
+        check(ClientKind::Producer, "batch.num.messages", crate::wave::RECORDS);
+        check(ClientKind::Producer, "queue.buffering.max.kbytes", PRODUCER_KIB as usize);
+        check(ClientKind::Consumer, "queued.max.messages.kbytes", PREFETCH_KIB as usize);
+        check(ClientKind::Consumer, "fetch.max.bytes", FETCH_BYTES as usize);
+    }
+
+    #[test]
     fn overrides_are_translated_and_refused_without_a_translation() {
         let mut options = options();
         let overrides = ClientOverrides::from_iter([("linger.ms".to_owned(), "1".to_owned())]);

@@ -11,7 +11,7 @@
 
 /// Records of a wave for each partition that is written to: librdkafka's `batch.num.messages` as set
 /// by [`crate::options`], so that a full wave does not wait for `linger.ms`.
-const RECORDS: usize = 8192;
+pub(crate) const RECORDS: usize = 8192;
 /// Their bytes; a little below librdkafka's `batch.size`, which counts what surrounds a record too.
 const BYTES: usize = 900_000;
 /// As many partitions count: librdkafka's queue must have room for a wave.
