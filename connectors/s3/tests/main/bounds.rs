@@ -5,10 +5,8 @@ use std::io::Read;
 use towpath_sdk::sink::{SinkBatch, SinkLane};
 
 use crate::bucket::Bucket;
-use crate::rig::{Running, World, batch, batch_of, config};
+use crate::rig::{FIELDS, Running, World, batch, batch_of, config};
 
-const FIELDS: [(&str, &str); 2] =
-    [("partitioner.class", "FieldPartitioner"), ("partition.field.name", "path")];
 const MIB: u64 = 1 << 20;
 
 #[tokio::test]

@@ -27,6 +27,9 @@ use towpath_sdk::value::{Datum, Json, Value};
 use crate::bucket::Bucket;
 
 pub(crate) const TOPIC: &str = "orders";
+/// A path for each value of the field `path`.
+pub(crate) const FIELDS: [(&str, &str); 2] =
+    [("partitioner.class", "FieldPartitioner"), ("partition.field.name", "path")];
 
 /// A clock that is set by hand.
 #[derive(Debug, Default)]

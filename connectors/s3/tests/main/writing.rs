@@ -11,10 +11,7 @@ use towpath_sdk::guarantee::Delivery;
 use towpath_sdk::sink::{SinkConnector, SinkLane};
 
 use crate::bucket::{Bucket, Server};
-use crate::rig::{Running, World, batch, batch_of, config, value};
-
-const FIELDS: [(&str, &str); 2] =
-    [("partitioner.class", "FieldPartitioner"), ("partition.field.name", "path")];
+use crate::rig::{FIELDS, Running, World, batch, batch_of, config, value};
 
 #[tokio::test]
 async fn records_arrive_in_objects_named_by_offset() {

@@ -53,7 +53,6 @@ pub(crate) struct World {
     pub(crate) broken: Option<Broken>,
     pub(crate) clock: Arc<TokioClock>,
     pub(crate) ended: Notify,
-    pub(crate) progressed: Notify,
     state: Mutex<State>,
 }
 
@@ -90,7 +89,6 @@ impl World {
             broken,
             clock: Arc::new(TokioClock::starting_at(Timestamp(1_700_000_000_000))),
             ended: Notify::new(),
-            progressed: Notify::new(),
             state: Mutex::new(State {
                 random: SmallRng::seed_from_u64(seed),
                 states: HashMap::new(),
@@ -184,8 +182,6 @@ impl World {
         if commits {
             state.committed = reached;
         }
-        drop(state);
-        self.progressed.notify_waiters();
     }
 
     /// Something happens between two things.
