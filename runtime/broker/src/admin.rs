@@ -5,11 +5,13 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use towpath_core::ports::{
-    Admin, GroupOffset, NewTopic, PortError, PortErrorKind, PortResult, TopicDescription,
+    Admin, GroupMember, GroupOffset, NewTopic, PortError, PortErrorKind, PortResult,
+    TopicDescription,
 };
 use towpath_sdk::record::TopicPartition;
 
 use crate::broker::Broker;
+use crate::group::Identity;
 
 /// See the module's head.
 pub(crate) struct LocalAdmin(pub(crate) Arc<Broker>);
@@ -45,6 +47,19 @@ impl Admin for LocalAdmin {
             .map(|(partition, offset)| GroupOffset { partition, offset })
             .collect();
         futures::future::ready(Ok(offsets)).boxed()
+    }
+
+    fn group_members(&self, group: &str) -> BoxFuture<'_, PortResult<Vec<GroupMember>>> {
+        let members = self.0.groups.lock().identities(group);
+        let members = members
+            .into_iter()
+            .map(|Identity { client, instance }| GroupMember {
+                client_id: client,
+                host: "this process".to_owned(),
+                instance_id: instance,
+            })
+            .collect();
+        futures::future::ready(Ok(members)).boxed()
     }
 
     fn alter_group_offsets(

@@ -27,7 +27,7 @@ use towpath_sdk::sink::Epoch;
 
 use crate::broker::Broker;
 use crate::chunk::Row;
-use crate::group::{MemberEvent, MemberId, Wants, check_name};
+use crate::group::{Identity, MemberEvent, MemberId, Wants, check_name};
 use crate::partition::{Isolation, Partition, Read};
 
 /// How long a failed read waits before the next.
@@ -54,7 +54,7 @@ pub(crate) struct LocalConsumer {
     broker: Arc<Broker>,
     group: String,
     wants: Wants,
-    instance: Option<String>,
+    identity: Identity,
     member: MemberId,
     wake: Arc<Notify>,
     budget: Budget,
@@ -87,14 +87,17 @@ impl LocalConsumer {
             Some("none") => Reset::Refuse,
             Some(other) => return Err(bad_setting("auto.offset.reset", other)),
         };
-        let instance = setting("group.instance.id").map(str::to_owned);
+        let identity = Identity {
+            client: setting("client.id").unwrap_or(&spec.client_id).to_owned(),
+            instance: setting("group.instance.id").map(str::to_owned),
+        };
         let wants = Wants::of(spec.subscription)?;
         let wake = Arc::new(Notify::new());
         let topics = broker.topics();
         let member = broker.groups.lock().join(
             &spec.group_id,
             wants.clone(),
-            instance.clone(),
+            identity.clone(),
             Arc::clone(&wake),
             &topics,
         );
@@ -102,7 +105,7 @@ impl LocalConsumer {
             broker,
             group: spec.group_id,
             wants,
-            instance,
+            identity,
             member,
             wake,
             budget: spec.budget,
@@ -217,7 +220,7 @@ impl LocalConsumer {
         let topics = self.broker.topics();
         let mut groups = self.broker.groups.lock();
         if let Some(instance) =
-            self.instance.as_ref().filter(|i| groups.has_instance(&self.group, i))
+            self.identity.instance.as_ref().filter(|i| groups.has_instance(&self.group, i))
         {
             self.left = true;
             return Err(PortError::new(
@@ -231,7 +234,7 @@ impl LocalConsumer {
         self.member = groups.join(
             &self.group,
             self.wants.clone(),
-            self.instance.clone(),
+            self.identity.clone(),
             Arc::clone(&self.wake),
             &topics,
         );

@@ -50,13 +50,20 @@ struct Group {
 #[derive(Debug)]
 struct Member {
     wants: Wants,
-    instance: Option<String>,
+    identity: Identity,
     inbox: VecDeque<MemberEvent>,
     wake: Arc<Notify>,
     /// What it must let go, and by when.
     revoking: BTreeMap<TopicPartition, Instant>,
     /// When it is expelled, if it vanished.
     gone_until: Option<Instant>,
+}
+
+/// Who a member says it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub(crate) client: String,
+    pub(crate) instance: Option<String>,
 }
 
 /// What a member is told.
@@ -124,12 +131,12 @@ impl Groups {
         if bad { Err(damaged()) } else { Ok(groups) }
     }
 
-    /// A new member. One with the same `instance` takes over from the older one at once.
+    /// A new member. One with the same instance takes over from the older one at once.
     pub(crate) fn join(
         &mut self,
         name: &str,
         wants: Wants,
-        instance: Option<String>,
+        identity: Identity,
         wake: Arc<Notify>,
         topics: &[Arc<Topic>],
     ) -> MemberId {
@@ -139,7 +146,7 @@ impl Groups {
         let twin = group
             .members
             .iter()
-            .find(|(_, m)| instance.is_some() && m.instance == instance)
+            .find(|(_, m)| identity.instance.is_some() && m.identity.instance == identity.instance)
             .map(|(id, _)| *id);
         if let Some(twin) = twin {
             group.expel(twin);
@@ -147,7 +154,7 @@ impl Groups {
         group.patience = self.patience;
         let member = Member {
             wants,
-            instance,
+            identity,
             inbox: VecDeque::new(),
             wake,
             revoking: BTreeMap::new(),
@@ -171,7 +178,7 @@ impl Groups {
     /// Whether somebody is in the group as `instance`.
     pub(crate) fn has_instance(&self, name: &str, instance: &str) -> bool {
         let members = self.all.get(name).into_iter().flat_map(|g| g.members.values());
-        members.filter_map(|m| m.instance.as_deref()).any(|i| i == instance)
+        members.filter_map(|m| m.identity.instance.as_deref()).any(|i| i == instance)
     }
 
     /// `member` let go of `partitions`.
@@ -266,6 +273,12 @@ impl Groups {
     /// All groups' names.
     pub(crate) fn names(&self) -> Vec<String> {
         self.all.keys().cloned().collect()
+    }
+
+    /// Who the members of a group are.
+    pub(crate) fn identities(&self, name: &str) -> Vec<Identity> {
+        let members = self.all.get(name).into_iter().flat_map(|g| g.members.values());
+        members.map(|member| member.identity.clone()).collect()
     }
 
     /// The members of a group.

@@ -11,7 +11,7 @@ use towpath_sdk::record::TopicPartition;
 
 use crate::LocalCluster;
 use crate::chunk::Kind;
-use crate::group::{MemberId, Wants};
+use crate::group::{Identity, MemberId, Wants};
 use crate::partition::{Isolation, sees};
 
 /// Who sees a record.
@@ -164,7 +164,8 @@ impl LocalCluster {
         let topics = self.broker.topics();
         let mut groups = self.broker.groups.lock();
         let wake = Arc::new(Notify::new());
-        let id = groups.join(group, Wants::Exactly(partitions), None, wake, &topics);
+        let identity = Identity { client: "ghost".to_owned(), instance: None };
+        let id = groups.join(group, Wants::Exactly(partitions), identity, wake, &topics);
         GhostMember { group: group.to_owned(), id }
     }
 

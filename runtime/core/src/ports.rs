@@ -23,7 +23,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use indexmap::IndexMap;
 
-pub use admin::{Admin, GroupOffset, NewTopic, TopicDescription};
+pub use admin::{Admin, GroupMember, GroupOffset, NewTopic, TopicDescription};
 pub use consumer::{CommitOutcome, Consumer, ConsumerEvent, ConsumerSpec, Revoked, Subscription};
 pub use membership::{Membership, MembershipEvent};
 pub use producer::{

@@ -18,5 +18,6 @@ mod lanes;
 mod ledger;
 mod rejects;
 
+pub(crate) use driver::is_consumer_of;
 pub use driver::{SinkSpec, run};
 pub use ledger::{Ledger, Ticket};

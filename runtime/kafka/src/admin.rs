@@ -12,12 +12,13 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::producer::Producer as _;
 use towpath_core::ports::{
-    Admin, GroupOffset, NewTopic, PortError, PortErrorKind, PortResult, TopicDescription,
+    Admin, GroupMember, GroupOffset, NewTopic, PortError, PortErrorKind, PortResult,
+    TopicDescription,
 };
 use towpath_sdk::record::TopicPartition;
 
 use crate::error;
-use crate::native::{self, AdminError, Alive, GroupMember, PartitionReply, TopicHandle, Which};
+use crate::native::{self, AdminError, Alive, PartitionReply, TopicHandle, Which};
 use crate::options::{ClientKind, KafkaOptions};
 use crate::producer::{Client, Running};
 use crate::transaction::{blocking, init};
@@ -217,6 +218,14 @@ fn in_use(error: PortError, code: i32) -> PortError {
 }
 
 impl Admin for KafkaAdmin {
+    fn group_members(&self, group: &str) -> BoxFuture<'_, PortResult<Vec<GroupMember>>> {
+        let group = group.to_owned();
+        let what = format!("failed to look at group {group}");
+        Box::pin(self.ask(what, move |client, timeout| {
+            native::describe_group(&*client.native, &group, timeout)
+        }))
+    }
+
     fn create_topic(&self, topic: NewTopic) -> BoxFuture<'_, PortResult<bool>> {
         Box::pin(self.create(topic))
     }

@@ -22,14 +22,14 @@ use rdkafka::producer::Producer as _;
 use tokio::time::Instant;
 use towpath_core::budget::Budget;
 use towpath_core::ports::{
-    ClientOverrides, Consumer as _, ConsumerEvent, Membership, MembershipEvent, PortError,
-    PortErrorKind, PortResult, Subscription,
+    Admin as _, ClientOverrides, Consumer as _, ConsumerEvent, GroupMember, Membership,
+    MembershipEvent, PortError, PortErrorKind, PortResult, Subscription,
 };
 
 use crate::admin::KafkaAdmin;
 use crate::cluster::KafkaCluster;
 use crate::consumer::{KafkaConsumer, Start};
-use crate::native::{self, AdminError, GroupMember};
+use crate::native::{self, AdminError};
 use crate::options::ClientKind;
 
 /// What a dead member's session may last longer than configured.
@@ -266,16 +266,7 @@ async fn others(
     group_id: &str,
     advertised: &str,
 ) -> PortResult<Vec<GroupMember>> {
-    let group = group_id.to_owned();
-    let what = format!("failed to look at group {group_id}");
-    let members = admin
-        .ask(what, move |client, timeout| {
-            match native::describe_group(&*client.native, &group, timeout) {
-                Err(e) if e.code == Code::GroupIdNotFound as i32 => Ok(Vec::new()),
-                other => other,
-            }
-        })
-        .await?;
+    let members = admin.group_members(group_id).await?;
     let foreign = |member: &GroupMember| member.instance_id.as_deref() != Some(advertised);
     Ok(members.into_iter().filter(foreign).collect())
 }
@@ -285,7 +276,7 @@ fn occupied(group_id: &str, other: &GroupMember) -> PortError {
         Some(instance) => instance.clone(),
         None => other.client_id.clone(),
     };
-    let host = other.host.trim_start_matches('/');
+    let host = &other.host;
     let text = format!(
         "another worker ({name}, connected from {host}) is running with group.id={group_id}; give \
          this one another group.id, or stop that one"
@@ -302,7 +293,7 @@ mod tests {
         let other = GroupMember {
             client_id: "towpath-w1:8083".into(),
             instance_id: Some("w1:8083".into()),
-            host: "/10.0.0.7".into(),
+            host: "10.0.0.7".into(),
         };
         let error = occupied("fleet", &other);
         assert_eq!(error.kind, PortErrorKind::Occupied);

@@ -31,7 +31,7 @@ use rdkafka::producer::BaseProducer;
 use rdkafka_sys as sys;
 
 pub(crate) use admin::{
-    AdminError, GroupMember, alter_group_offsets, create_topic, delete_group, delete_group_offsets,
+    AdminError, alter_group_offsets, create_topic, delete_group, delete_group_offsets,
     describe_group, group_offsets, list_offsets, topic_settings,
 };
 pub(crate) use message::{Fetched, Record, Records};

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use towpath_core::ports::{Admin, GroupOffset, NewTopic, PortResult, TopicDescription};
+use towpath_core::ports::{
+    Admin, GroupMember, GroupOffset, NewTopic, PortResult, TopicDescription,
+};
 use towpath_sdk::record::TopicPartition;
 
 use crate::net::Net;
@@ -43,6 +45,11 @@ impl Admin for SimAdmin {
     fn group_offsets(&self, group: &str) -> BoxFuture<'_, PortResult<Vec<GroupOffset>>> {
         let group = group.to_owned();
         async move { self.ask(self.inner.group_offsets(&group)).await }.boxed()
+    }
+
+    fn group_members(&self, group: &str) -> BoxFuture<'_, PortResult<Vec<GroupMember>>> {
+        let group = group.to_owned();
+        async move { self.ask(self.inner.group_members(&group)).await }.boxed()
     }
 
     fn alter_group_offsets(

@@ -109,6 +109,7 @@ pub fn all() -> Vec<Check> {
         admin::topics_are_created_once,
         admin::group_offsets_are_altered_and_deleted,
         admin::a_group_with_members_is_left_alone,
+        admin::the_members_of_a_group_are_named,
         admin::a_second_worker_is_refused,
     ]
 }

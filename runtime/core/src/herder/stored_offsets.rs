@@ -6,6 +6,9 @@
 //! task of the connector runs while offsets change.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use towpath_formats::Properties;
 use towpath_formats::messages::{self, OffsetChange};
@@ -19,7 +22,14 @@ use super::configs::Name;
 use super::event::OffsetsChange;
 use super::jobs::for_sdk;
 use super::launcher::Launcher;
-use crate::ports::{Admin, PortError, PortErrorKind};
+use crate::ports::{Admin, GroupMember, PortError, PortErrorKind};
+use crate::sink::is_consumer_of;
+
+/// How long the consumers of tasks that have stopped may stay in their group: the default session
+/// time-out, 45 s, and a little more.
+const MEMBERS_END: Duration = Duration::from_secs(50);
+/// How often the group is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(200);
 
 fn internal(error: &Error) -> HerderError {
     HerderError::Internal(error.chain())
@@ -92,23 +102,49 @@ pub(super) async fn change(
                     launcher.sink_offsets_changed(Name::clone(&name), sdk.clone(), offsets);
                 async move { telling.await.map_err(|error| HerderError::Invalid(error.chain())) }
             };
+            let failed = |error: PortError| group_error(&name, done, &error);
             let result = match change {
                 OffsetsChange::Reset => {
                     let known = admin.group_offsets(&group).await;
-                    let known = known.map_err(|error| group_error(&name, done, &error))?;
+                    let known = known.map_err(failed)?;
+                    emptied(&*admin, &group, &name).await.map_err(failed)?;
                     tell(known.into_iter().map(|at| (at.partition, None)).collect()).await?;
                     admin.delete_group(&group).await
                 }
                 OffsetsChange::Alter(offsets) => {
                     let offsets = sink_offsets(&*admin, &offsets).await?;
+                    emptied(&*admin, &group, &name).await.map_err(failed)?;
                     tell(offsets.clone()).await?;
                     admin.alter_group_offsets(&group, offsets).await
                 }
             };
-            result.map_err(|error| group_error(&name, done, &error))?;
+            result.map_err(failed)?;
         }
     }
     Ok(messages::offsets_changed(done, true))
+}
+
+/// Waits until the group has no members, as long as they are consumers of the connector's own tasks: one
+/// that was killed, or ended while the group was being formed, is a member until its session ends.
+async fn emptied(admin: &dyn Admin, group: &str, name: &str) -> Result<(), PortError> {
+    let deadline = Instant::now() + MEMBERS_END;
+    loop {
+        let members = admin.group_members(group).await?;
+        let own = |member: &&GroupMember| is_consumer_of(name, &member.client_id);
+        let foreign = members.iter().find(|member| !own(member));
+        let late = Instant::now() >= deadline;
+        match foreign.or_else(|| members.first().filter(|_| late)) {
+            Some(GroupMember { client_id, host, .. }) => {
+                let text = format!(
+                    "the group {group} still has a member, the client '{client_id}' connected from \
+                     {host}; stop it first"
+                );
+                return Err(PortError::new(PortErrorKind::Occupied, text));
+            }
+            None if members.is_empty() => return Ok(()),
+            None => tokio::time::sleep(LOOK).await,
+        }
+    }
 }
 
 fn group_error(name: &str, done: OffsetChange, error: &PortError) -> HerderError {

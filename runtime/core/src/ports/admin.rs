@@ -38,6 +38,17 @@ pub struct GroupOffset {
     pub offset: i64,
 }
 
+/// A member of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupMember {
+    /// The client id that it shows.
+    pub client_id: String,
+    /// The address that it connected from.
+    pub host: String,
+    /// Its static id, if it has one.
+    pub instance_id: Option<String>,
+}
+
 /// Administration. All of it can be repeated safely.
 pub trait Admin: Send + Sync + 'static {
     /// Creates a topic. `Ok(false)`: it was there.
@@ -48,6 +59,10 @@ pub trait Admin: Send + Sync + 'static {
 
     /// The committed offsets of a group; empty if there is no such group.
     fn group_offsets(&self, group: &str) -> BoxFuture<'_, PortResult<Vec<GroupOffset>>>;
+
+    /// The members of a group, those included that vanished without leaving and whose session has not
+    /// ended; empty if there is no such group.
+    fn group_members(&self, group: &str) -> BoxFuture<'_, PortResult<Vec<GroupMember>>>;
 
     /// Sets committed offsets of a group without members; `None` deletes the partition's.
     fn alter_group_offsets(

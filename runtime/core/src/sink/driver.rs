@@ -64,6 +64,19 @@ pub struct SinkSpec {
     pub group_id: String,
 }
 
+/// The client id of a task's consumer, as Connect's.
+fn client_id(task: &TaskId) -> String {
+    format!("connector-consumer-{task}")
+}
+
+/// Whether a consumer that shows `client_id` is one of the connector's tasks.
+pub(crate) fn is_consumer_of(connector: &str, client_id: &str) -> bool {
+    let task = client_id
+        .strip_prefix("connector-consumer-")
+        .and_then(|task| task.strip_prefix(connector)?.strip_prefix('-'));
+    task.is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
 /// Runs the task until it is told to stop, or fails.
 ///
 /// # Errors
@@ -85,7 +98,7 @@ pub async fn run(
     let consumer = cluster
         .consumer(ConsumerSpec {
             group_id: spec.group_id.clone(),
-            client_id: format!("connector-consumer-{}-{}", spec.id.connector, spec.id.task),
+            client_id: client_id(&spec.id),
             subscription: spec.subscription.clone(),
             overrides: spec.settings.consumer.clone(),
             budget: budget.clone(),

@@ -6,10 +6,11 @@ use std::os::raw::c_char;
 use std::ptr::{self, NonNull};
 use std::time::Duration;
 
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 use rdkafka_sys as sys;
 use sys::rd_kafka_admin_op_t as Op;
-use towpath_core::ports::NewTopic;
+use towpath_core::ports::{GroupMember, NewTopic};
 use towpath_sdk::record::TopicPartition;
 
 use super::{Alive, PartitionReply, describe_code, millis, read_list};
@@ -25,17 +26,6 @@ pub(crate) struct AdminError {
 
 /// One answer per request.
 pub(crate) type AdminResult<T> = Result<T, AdminError>;
-
-/// A member of a group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct GroupMember {
-    /// The client id that it shows.
-    pub(crate) client_id: String,
-    /// Its static id, if it has one.
-    pub(crate) instance_id: Option<String>,
-    /// The address that it connected from.
-    pub(crate) host: String,
-}
 
 impl AdminError {
     fn of(code: i32) -> Self {
@@ -332,7 +322,10 @@ pub(crate) fn describe_group(
         if count == 0 {
             return Err(AdminError::of(BAD_ANSWER));
         }
-        check(sys::rd_kafka_ConsumerGroupDescription_error(*groups))?;
+        match check(sys::rd_kafka_ConsumerGroupDescription_error(*groups)) {
+            Err(error) if error.code == Code::GroupIdNotFound as i32 => return Ok(Vec::new()),
+            checked => checked?,
+        }
         Ok((0..sys::rd_kafka_ConsumerGroupDescription_member_count(*groups))
             .map(|i| {
                 let member = sys::rd_kafka_ConsumerGroupDescription_member(*groups, i);
@@ -340,7 +333,9 @@ pub(crate) fn describe_group(
                 GroupMember {
                     client_id: read_text(sys::rd_kafka_MemberDescription_client_id(member)),
                     instance_id: (!instance.is_null()).then(|| read_text(instance)),
-                    host: read_text(sys::rd_kafka_MemberDescription_host(member)),
+                    host: read_text(sys::rd_kafka_MemberDescription_host(member))
+                        .trim_start_matches('/')
+                        .to_owned(),
                 }
             })
             .collect())

@@ -86,6 +86,24 @@ pub(super) async fn a_group_with_members_is_left_alone(bench: Bench) -> Outcome 
     Ok(())
 }
 
+/// The members of a group are shown with their client ids, until they leave.
+pub(super) async fn the_members_of_a_group_are_named(bench: Bench) -> Outcome {
+    let topic = bench.topic("t", 1).await?;
+    let admin = bench.admin().await?;
+    let group = bench.name("g");
+    let members = admin.group_members(&group).await?;
+    ensure!(members.is_empty(), "a group that never was has {members:?}");
+    let mut reader = bench.consumer("g", &[&topic]).await?;
+    reader.assigned(1).await?;
+    let members = admin.group_members(&group).await?;
+    let names: Vec<&str> = members.iter().map(|member| member.client_id.as_str()).collect();
+    ensure!(names == [bench.name("client")], "the members are {members:?}");
+    reader.consumer.close().await;
+    let members = admin.group_members(&group).await?;
+    ensure!(members.is_empty(), "after the last one left there are {members:?}");
+    Ok(())
+}
+
 /// The second worker of a fleet is told who the first is, and gets in when that one leaves.
 pub(super) async fn a_second_worker_is_refused(bench: Bench) -> Outcome {
     let fleet = bench.name("fleet");

@@ -14,9 +14,9 @@ use towpath_broker::{EveryNth, LocalCluster, Options};
 use towpath_core::budget::Budget;
 use towpath_core::ports::{
     Admin, ClientOverrides, Cluster, CommitOutcome, CompactedTable, Consumer, ConsumerEvent,
-    ConsumerSpec, Entry, GroupOffset, Membership, NewTopic, OutRecord, PortError, PortErrorKind,
-    PortResult, ProduceFailure, Producer, ProducerSpec, Receipt, Subscription, TableEvent,
-    TableSpec, TopicDescription, TransactionOutcome, TransactionalProducer,
+    ConsumerSpec, Entry, GroupMember, GroupOffset, Membership, NewTopic, OutRecord, PortError,
+    PortErrorKind, PortResult, ProduceFailure, Producer, ProducerSpec, Receipt, Subscription,
+    TableEvent, TableSpec, TopicDescription, TransactionOutcome, TransactionalProducer,
 };
 use towpath_sdk::clock::TokioClock;
 use towpath_sdk::record::{RawBatch, TopicPartition};
@@ -49,6 +49,7 @@ enum Flaw {
     CreatesAgain,
     NeverForgetsOffsets,
     AltersUnderMembers,
+    HidesMembers,
     AFleetPerWorker,
 }
 
@@ -77,6 +78,7 @@ const TWINS: &[(&str, Flaw)] = &[
     ("topics_are_created_once", Flaw::CreatesAgain),
     ("group_offsets_are_altered_and_deleted", Flaw::NeverForgetsOffsets),
     ("a_group_with_members_is_left_alone", Flaw::AltersUnderMembers),
+    ("the_members_of_a_group_are_named", Flaw::HidesMembers),
     ("a_second_worker_is_refused", Flaw::AFleetPerWorker),
 ];
 
@@ -405,6 +407,15 @@ impl Admin for WrongAdmin {
 
     fn group_offsets(&self, group: &str) -> BoxFuture<'_, PortResult<Vec<GroupOffset>>> {
         self.inner.group_offsets(group)
+    }
+
+    fn group_members(&self, group: &str) -> BoxFuture<'_, PortResult<Vec<GroupMember>>> {
+        let group = group.to_owned();
+        async move {
+            let members = self.inner.group_members(&group).await?;
+            Ok(if self.flaw == Flaw::HidesMembers { Vec::new() } else { members })
+        }
+        .boxed()
     }
 
     fn alter_group_offsets(

@@ -1,7 +1,11 @@
 //! Offsets over the API.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+use towpath_core::budget::Budget;
 use towpath_core::herder::HerderError;
-use towpath_core::ports::{ClientOverrides, Cluster, NewTopic};
+use towpath_core::ports::{ClientOverrides, Cluster, ConsumerSpec, NewTopic, Subscription};
 use towpath_formats::messages::{self, OffsetChange};
 use towpath_formats::rest::{ConnectorOffsets, InitialState};
 use towpath_sdk::record::TopicPartition;
@@ -105,4 +109,40 @@ async fn a_sinks_offsets() {
     let text = herder.reset_offsets("c", None).await.expect("reset");
     assert_eq!(text, messages::offsets_changed(OffsetChange::Reset, true));
     assert_eq!(shown(&herder.offsets("c").await.expect("offsets")), r#"{"offsets":[]}"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_connectors_own_consumers_are_waited_for_and_others_are_named() {
+    let cluster = cluster();
+    let worker = Worker::start(&cluster);
+    let herder = &worker.herder;
+    let own_group = config("sink", &[("consumer.override.group.id", "own")]);
+    herder.create("c", own_group, Some(InitialState::Stopped), None).await.expect("created");
+    let member = |client_id: &str| ConsumerSpec {
+        group_id: "own".to_owned(),
+        client_id: client_id.to_owned(),
+        subscription: Subscription::Topics(vec!["t".to_owned()]),
+        overrides: ClientOverrides::new(),
+        budget: Budget::new(1),
+    };
+    let last = cluster.consumer(member("connector-consumer-c-3")).await.expect("a consumer");
+    let began = Instant::now();
+    let leaves = async {
+        tokio::time::sleep(Duration::from_secs(40)).await;
+        last.close().await;
+    };
+    let (reset, ()) = tokio::join!(herder.reset_offsets("c", None), leaves);
+    reset.expect("reset");
+    assert!(began.elapsed() >= Duration::from_secs(40));
+
+    // One that does not leave is named in the end, and a stranger at once.
+    for (client_id, wait) in [("connector-consumer-c-3", 50), ("connector-consumer-c-x-3", 0)] {
+        let other = cluster.consumer(member(client_id)).await.expect("a consumer");
+        let began = Instant::now();
+        let refused = herder.reset_offsets("c", None).await.expect_err(client_id);
+        assert_eq!(began.elapsed().as_secs(), wait, "{client_id}");
+        let HerderError::Conflict(text) = refused else { panic!("{refused:?}") };
+        assert!(text.contains(&format!("still has a member, the client '{client_id}'")), "{text}");
+        other.close().await;
+    }
 }
