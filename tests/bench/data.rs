@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use towpath_tests::bucket::Bucket;
-use towpath_tests::server;
+use towpath_tests::{server, stack};
 
 /// What a line looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,16 +66,11 @@ pub(crate) fn lines(dir: &Path, shape: Shape, count: u64) -> Result<PathBuf> {
 }
 
 /// Creates a topic that keeps what it is given.
-pub(crate) fn create_topic(name: &str, partitions: u32) -> Result<()> {
-    let stack = server("TOWPATH_TEST_STACK")?;
-    let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("stack/kafka-tool");
-    let output = Command::new(tool)
-        .args([&stack, "topics", "--create", "--topic", name, "--partitions"])
-        .arg(partitions.to_string())
-        .args(["--config", "retention.ms=-1"])
-        .output()?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
+pub(crate) async fn create_topic(name: &str, partitions: u32) -> Result<()> {
+    let partitions = partitions.to_string();
+    let options = ["--create", "--topic", name, "--partitions", &partitions];
+    let settings = ["--config", "retention.ms=-1"];
+    stack::kafka_tool("topics", &[options.as_slice(), &settings].concat()).await
 }
 
 /// What `bare_loop` counted.
@@ -134,17 +129,6 @@ pub(crate) async fn upload(arguments: Vec<String>) -> Result<()> {
         used.peak_rss_mib * 1024.0
     ));
     Ok(())
-}
-
-/// Where the topic's only partition ends.
-pub(crate) fn end_offset(topic: &str) -> Result<u64> {
-    let brokers = server("TOWPATH_TEST_KAFKA")?;
-    let place = format!("{topic}:0:-1");
-    let output = Command::new("kcat").args(["-Q", "-b", &brokers, "-t", &place]).output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    // The topic is not there yet: nothing is in it.
-    let Some(end) = text.trim().rsplit(' ').next() else { return Ok(0) };
-    Ok(end.parse().unwrap_or(0))
 }
 
 #[cfg(test)]

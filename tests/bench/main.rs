@@ -87,7 +87,7 @@ async fn run(options: Options) -> Result<()> {
     if options.wants("start") {
         report.startup = Some(startup::measure(&dir, options.rounds).await?);
     }
-    let bench = Bench::new(&dir, options.short, options.connect);
+    let bench = Bench::new(&dir, options.short, options.connect)?;
     for path in path::ALL.iter().filter(|path| options.wants(path.name())) {
         report.paths.push(bench.measure(*path, options.rounds).await?);
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use towpath_tests::bucket::Bucket;
+use towpath_tests::kafka::Kafka;
 use towpath_tests::{server, unique};
 
 use crate::data::{self, Shape};
@@ -21,6 +22,8 @@ use crate::subject::{Runtime, Subject};
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// The most that a single run may take.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// Where the S3 sink's objects are.
+const OBJECTS: &str = "topics/";
 /// Records in an object.
 const FLUSH_SIZE: u64 = 50_000;
 
@@ -100,6 +103,7 @@ pub(crate) struct Bench {
     dir: PathBuf,
     short: bool,
     connect: bool,
+    kafka: Kafka,
 }
 
 /// A path's input, made once for all rounds.
@@ -117,6 +121,14 @@ struct Run {
     name: String,
     /// Where it writes: a file, a topic or a bucket.
     target: String,
+    /// That bucket.
+    bucket: Option<Bucket>,
+}
+
+impl Run {
+    fn bucket(&self) -> Result<&Bucket> {
+        self.bucket.as_ref().context("this run has no bucket")
+    }
 }
 
 /// What a run has done.
@@ -128,12 +140,12 @@ struct Worked {
 }
 
 impl Bench {
-    pub(crate) fn new(dir: &File, short: bool, connect: bool) -> Self {
-        Self { dir: dir.to_owned(), short, connect }
+    pub(crate) fn new(dir: &File, short: bool, connect: bool) -> Result<Self> {
+        Ok(Self { dir: dir.to_owned(), short, connect, kafka: Kafka::connect()? })
     }
 
     pub(crate) async fn measure(&self, path: Path, rounds: usize) -> Result<PathReport> {
-        let input = self.input(path)?;
+        let input = self.input(path).await?;
         let mut subjects = vec![Subject::Limit, Subject::Towpath];
         if self.connect && path != Path::KafkaToS3 {
             subjects.push(Subject::Connect);
@@ -160,13 +172,13 @@ impl Bench {
         Ok(report)
     }
 
-    fn input(&self, path: Path) -> Result<Input> {
+    async fn input(&self, path: Path) -> Result<Input> {
         let records = path.records(self.short);
         let lines = records.min(1_000_000);
         let file = data::lines(&self.dir, path.shape(), lines)?;
         let topic = unique(&format!("bench-{}", path.name()))?;
         if path != Path::FileToKafka {
-            data::create_topic(&topic, path.partitions())?;
+            data::create_topic(&topic, path.partitions()).await?;
             for _ in 0..records / lines {
                 data::bare_loop(&topic, lines, &format!("produce:{}", file.display()))?;
             }
@@ -183,10 +195,10 @@ impl Bench {
             Path::KafkaToFile => consume(&to_file)?,
             Path::FileToKafka => {
                 let topic = unique("bench-limit")?;
-                data::create_topic(&topic, 1)?;
+                data::create_topic(&topic, 1).await?;
                 let mode = format!("produce:{}", input.file.display());
                 let used = data::bare_loop(&topic, input.records, &mode)?;
-                ensure!(data::end_offset(&topic)? == input.records, "lines are missing in {topic}");
+                ensure!(self.end(&topic)? == input.records, "lines are missing in {topic}");
                 used
             }
             Path::KafkaToS3 => {
@@ -217,7 +229,7 @@ impl Bench {
         let before = runtime.usage()?;
         let worked = self.work(input, &runtime, &run).await?;
         let after = runtime.usage()?;
-        runtime.stop()?;
+        runtime.stop().await?;
         Ok(Sample {
             arrived: self.arrived(input, &run, &worked).await?,
             seconds: worked.seconds,
@@ -232,17 +244,19 @@ impl Bench {
             Path::KafkaToFile => self.dir.join(&name).display().to_string(),
             _ => name.clone(),
         };
+        let mut bucket = None;
         match input.path {
-            Path::KafkaToS3 => drop(Bucket::create(&target).await?),
-            Path::FileToKafka => data::create_topic(&target, 1)?,
+            Path::KafkaToS3 => bucket = Some(Bucket::create(&target).await?),
+            Path::FileToKafka => data::create_topic(&target, 1).await?,
             _ => {}
         }
-        Ok(Run { name, target })
+        Ok(Run { name, target, bucket })
     }
 
     /// Runs one connector until all has arrived.
     async fn work(&self, input: &Input, runtime: &Runtime, run: &Run) -> Result<Worked> {
         let config = config(input, runtime.subject, run)?;
+        let complete = self.complete(input)?;
         let began = Instant::now();
         runtime.put(&run.name, &config).await?;
         let mut first = None;
@@ -252,14 +266,14 @@ impl Bench {
             if done > 0 {
                 first.get_or_insert(now);
             }
-            if done >= self.complete(input)? {
+            if done >= complete {
                 runtime.check(&run.name).await?;
                 runtime.delete(&run.name).await?;
                 return Ok(Worked { seconds: (now - first.unwrap_or(began)).as_secs_f64(), done });
             }
             if began.elapsed() > PATIENCE {
                 runtime.check(&run.name).await?;
-                anyhow::bail!("only {done} of {} after {PATIENCE:?}", self.complete(input)?);
+                anyhow::bail!("only {done} of {complete} after {PATIENCE:?}");
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -270,8 +284,8 @@ impl Bench {
         match input.path {
             Path::KafkaToNull => runtime.taken(&run.name).await,
             Path::KafkaToFile => Ok(std::fs::metadata(&run.target).map_or(0, |file| file.len())),
-            Path::FileToKafka => data::end_offset(&run.target),
-            Path::KafkaToS3 => Ok(Bucket::open(&run.target)?.keys("topics/").await?.len() as u64),
+            Path::FileToKafka => self.end(&run.target),
+            Path::KafkaToS3 => Ok(run.bucket()?.keys(OBJECTS).await?.len() as u64),
         }
     }
 
@@ -284,6 +298,11 @@ impl Bench {
         })
     }
 
+    /// Where the only partition of `topic` ends.
+    fn end(&self, topic: &str) -> Result<u64> {
+        Ok(self.kafka.end(topic)?.try_into()?)
+    }
+
     /// Counts the records in the target, after comparing them with the input.
     async fn arrived(&self, input: &Input, run: &Run, worked: &Worked) -> Result<u64> {
         let bytes = match input.path {
@@ -293,13 +312,13 @@ impl Bench {
             Path::FileToKafka => {
                 let back = self.dir.join("back");
                 let mode = format!("file:{}", back.display());
-                data::bare_loop(&run.target, data::end_offset(&run.target)?, &mode)?;
+                data::bare_loop(&run.target, self.end(&run.target)?, &mode)?;
                 std::fs::read(back)?
             }
             Path::KafkaToS3 => {
-                let bucket = Bucket::open(&run.target)?;
+                let bucket = run.bucket()?;
                 let mut all = Vec::new();
-                for key in bucket.keys("topics/").await? {
+                for key in bucket.keys(OBJECTS).await? {
                     all.extend(bucket.read(&key).await?);
                 }
                 all

@@ -38,7 +38,7 @@ pub(crate) async fn measure(dir: &Path, rounds: usize) -> Result<Startup> {
             startup.list_ms.push(list.as_secs_f64() * 1e3);
             startup.idle_mib.push(used.rss_mib);
         }
-        worker.stop()?;
+        worker.stop().await?;
     }
     Ok(startup)
 }

@@ -1,12 +1,11 @@
 //! A running worker, ours or genuine Connect: both are spoken to by the same calls.
 
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use towpath_tests::worker::Worker;
-use towpath_tests::{server, unique};
+use towpath_tests::{server, stack, unique};
 
 use crate::process::{self, Usage};
 
@@ -31,6 +30,9 @@ impl Subject {
     }
 }
 
+/// Genuine Connect among the stack's servers.
+const CONNECT: &str = "connect";
+
 /// What both workers are told.
 const SETTINGS: &str = "offset.flush.interval.ms=1000";
 
@@ -48,7 +50,7 @@ impl Runtime {
     pub(crate) async fn start(subject: Subject, dir: &Path) -> Result<Self> {
         match subject {
             Subject::Towpath => Self::towpath(dir).await,
-            _ => Self::connect(),
+            _ => Self::connect().await,
         }
     }
 
@@ -67,9 +69,9 @@ impl Runtime {
     }
 
     /// `tests/stack` runs it, with the same settings.
-    fn connect() -> Result<Self> {
-        stack_server("start")?;
-        let pid = stack_server("pid")?.trim().parse()?;
+    async fn connect() -> Result<Self> {
+        stack::control(CONNECT, "start").await?;
+        let pid = stack::control(CONNECT, "pid").await?.trim().parse()?;
         Ok(Self {
             subject: Subject::Connect,
             url: server("TOWPATH_TEST_CONNECT")?,
@@ -128,18 +130,10 @@ impl Runtime {
         Ok(())
     }
 
-    pub(crate) fn stop(mut self) -> Result<()> {
+    pub(crate) async fn stop(mut self) -> Result<()> {
         match self.worker.as_mut() {
-            Some(worker) => worker.stop(),
-            None => stack_server("stop").map(drop),
+            Some(worker) => worker.stop().await,
+            None => stack::control(CONNECT, "stop").await.map(drop),
         }
     }
-}
-
-fn stack_server(verb: &str) -> Result<String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("stack/server");
-    let stack = server("TOWPATH_TEST_STACK")?;
-    let output = Command::new(script).args([&stack, "connect", verb]).output()?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8(output.stdout)?)
 }

@@ -42,14 +42,19 @@ own() {
     "CONNECT_GROUP_ID=examples-$2-$run" "CONNECT_CONFIG_STORAGE_TOPIC=examples-$2-$run-configs" \
     "CONNECT_OFFSET_STORAGE_TOPIC=examples-$2-$run-offsets" "CONNECT_STATUS_STORAGE_TOPIC=examples-$2-$run-status"
 }
-port=$((20000 + RANDOM % 6000))
+# shellcheck source=../stack/lib.sh
+. tests/stack/lib.sh
+free_port
+port=$free_port
+free_port
+compose_port=$free_port
 mapfile -t variables < <(own "$port" file)
 env "${variables[@]}" "$TOWPATH_BIN" worker configs/worker/worker.properties > "$dir/file.log" 2>&1 &
 pids+=($!)
 ln -s "$TOWPATH_BIN" "$dir/bin/towpath"
 mapfile -t composed < <(sed -n '/^  towpath:/,/depends_on:/s/^      \(CONNECT_[A-Z_]*\): "\{0,1\}\([^"]*\)"\{0,1\}$/\1=\2/p' docker-compose.yml)
 [ "${#composed[@]}" -gt 10 ] || fail "only ${#composed[@]} variables are found in docker-compose.yml"
-mapfile -t variables < <(own $((port + 1)) compose)
+mapfile -t variables < <(own "$compose_port" compose)
 env "${composed[@]}" "${variables[@]}" PATH="$dir/bin:$PATH" deploy/entrypoint > "$dir/compose.log" 2>&1 &
 pids+=($!)
 
@@ -78,15 +83,15 @@ lines() {
 }
 at_least() { [ "$(lines "$1")" -ge "$2" ]; }
 
-for p in "$port" $((port + 1)); do until_true 90 ready "$p" || fail "the worker on port $p is not ready"; done
+for p in "$port" "$compose_port"; do until_true 90 ready "$p" || fail "the worker on port $p is not ready"; done
 put "$port" clicks file-to-kafka.json
 put "$port" clicks-to-s3 kafka-to-s3.json
-put $((port + 1)) orders orders.json
-put $((port + 1)) orders-to-s3 orders-to-s3.json
+put "$compose_port" orders orders.json
+put "$compose_port" orders-to-s3 orders-to-s3.json
 # 295 of the file's 300 clicks are sound, so two objects of 100 are complete; the broken ones are dead letters.
 until_true 90 at_least clicks 200 || fail "$(lines clicks) clicks are in the bucket"
 until_true 90 at_least orders 1000 || fail "$(lines orders) orders are in the bucket"
-curl -sf "localhost:$((port + 1))/towpath/v1/connectors/orders-to-s3/status" | grep -q '"delivery":"exactly-once"' \
+curl -sf "localhost:$compose_port/towpath/v1/connectors/orders-to-s3/status" | grep -q '"delivery":"exactly-once"' \
   || fail 'the example for S3 promises less than exactly-once'
 for pid in "${pids[@]}"; do
   kill "$pid"

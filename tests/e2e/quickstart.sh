@@ -5,7 +5,10 @@ set -euo pipefail
 dir=$(mktemp -d)
 pid=
 trap '[ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true; rm -rf "$dir"' EXIT
-port=$((20000 + RANDOM % 8000))
+# shellcheck source=../stack/lib.sh
+. "$(dirname "$0")/../stack/lib.sh"
+free_port
+port=$free_port
 
 run_until() { # run_until COUNT: runs the quick start until COUNT lines are in its output folder
   "$TOWPATH_BIN" quickstart --dir "$dir/q" --port "$port" >"$dir/out.txt" 2>"$dir/log.txt" &

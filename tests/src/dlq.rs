@@ -76,7 +76,7 @@ pub async fn replay() -> Result<()> {
                 && filled("file-sink.out", lines.len())
         })
         .await?;
-    worker.stop()?;
+    worker.stop().await?;
     let read = |name: &str| std::fs::read_to_string(Path::new(FOLDER).join(name));
     let plain = read("dlq-sink.out")?;
     let plain: Vec<&str> = plain.lines().collect();

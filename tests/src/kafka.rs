@@ -142,6 +142,14 @@ impl Kafka {
         Ok(())
     }
 
+    /// Where the first partition of `topic` ends. Blocks.
+    ///
+    /// # Errors
+    /// If the broker does not say.
+    pub fn end(&self, topic: &str) -> Result<i64> {
+        Ok(self.producer.client().fetch_watermarks(topic, 0, PATIENCE)?.1)
+    }
+
     /// All that `topic` holds now and a reader of committed records may see, in order.
     ///
     /// # Errors

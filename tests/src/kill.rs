@@ -1,6 +1,5 @@
 //! kill -9 at random moments while files → Kafka → S3 runs.
 
-use std::cell::Cell;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -70,7 +69,7 @@ async fn run(seed: u64, dir: &std::path::Path) -> Result<()> {
     pipeline::append(&file, written, TOTAL)?;
     fill_up(&worker, &bucket, &topic, &file, shape).await?;
     check_guarantee(&worker.get("/towpath/v1/connectors/objects/status").await?)?;
-    worker.stop()?;
+    worker.stop().await?;
     pipeline::check_exactly(&pipeline::arrived(&bucket, &topic).await?, TOTAL)
 }
 
@@ -94,17 +93,17 @@ async fn fill_up(
     file: &std::path::Path,
     shape: Shape,
 ) -> Result<()> {
-    let filled = Cell::new(TOTAL);
-    let complete = || async {
+    let mut filled = TOTAL;
+    let complete = async || {
         let arrived = pipeline::arrived(bucket, topic).await.unwrap_or_default();
         if pipeline::count(&arrived, TOTAL) >= TOTAL {
             return true;
         }
         let open = shape == Shape::ManyPaths && arrived.values().map(Vec::len).sum::<usize>() > 0;
-        if open && filled.get() < 2 * TOTAL {
-            let next = filled.get() + FILLERS;
-            if pipeline::append(file, filled.get(), next).is_ok() {
-                filled.set(next);
+        if open && filled < 2 * TOTAL {
+            let next = filled + FILLERS;
+            if pipeline::append(file, filled, next).is_ok() {
+                filled = next;
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }

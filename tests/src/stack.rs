@@ -1,4 +1,4 @@
-//! What only the stack's scripts can do: accounts, permissions, settings of topics.
+//! What only the stack's scripts can do: accounts, permissions, settings of topics, servers.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ fn scripts() -> PathBuf {
 async fn run(
     program: PathBuf,
     arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
-) -> Result<()> {
+) -> Result<String> {
     let arguments: Vec<OsString> = arguments.into_iter().map(|a| a.as_ref().to_owned()).collect();
     let mut command = Command::new(&program);
     command.args(arguments);
@@ -29,7 +29,7 @@ async fn run(
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    Ok(())
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// Runs one of Kafka's own tools as super user.
@@ -38,7 +38,16 @@ async fn run(
 /// If it fails.
 pub async fn kafka_tool(tool: &str, arguments: &[&str]) -> Result<()> {
     let dir = server("TOWPATH_TEST_STACK")?;
-    run(scripts().join("kafka-tool"), [&[dir.as_str(), tool], arguments].concat()).await
+    run(scripts().join("kafka-tool"), [&[dir.as_str(), tool], arguments].concat()).await.map(drop)
+}
+
+/// Starts or stops one of the stack's servers, or asks for its pid, and returns what the script said.
+///
+/// # Errors
+/// If it fails.
+pub async fn control(name: &str, verb: &str) -> Result<String> {
+    let dir = server("TOWPATH_TEST_STACK")?;
+    run(scripts().join("server"), [&dir, name, verb]).await
 }
 
 /// Makes an account of the S3 server that may use every bucket.
@@ -52,5 +61,5 @@ pub async fn create_s3_account(access_key: &str, secret_key: &str) -> Result<()>
     let scripts = scripts();
     let arguments = [OsStr::new("-c"), script.as_ref(), scripts.as_ref()];
     let keys = [access_key, secret_key].map(OsStr::new);
-    run("bash".into(), arguments.into_iter().chain(keys)).await
+    run("bash".into(), arguments.into_iter().chain(keys)).await.map(drop)
 }

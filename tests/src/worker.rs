@@ -93,12 +93,6 @@ impl Worker {
         Ok(fs::write(&self.properties, text + lines)?)
     }
 
-    /// Where it logs.
-    #[must_use]
-    pub fn log(&self) -> &Path {
-        &self.log
-    }
-
     /// `host:port` of its REST API, which is its name in the fleet.
     #[must_use]
     pub fn address(&self) -> String {
@@ -147,29 +141,7 @@ impl Worker {
     ///
     /// # Errors
     /// If it does not end well in time.
-    pub fn stop(&mut self) -> Result<()> {
-        let mut child = self.child.take().context("the worker does not run")?;
-        let status = Command::new("kill").arg(child.id().to_string()).status()?;
-        ensure!(status.success(), "kill failed");
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = child.try_wait()? {
-                ensure!(status.success(), "the worker ended with {status}");
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                child.kill()?;
-                bail!("the worker did not stop within {PATIENCE:?}");
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// SIGTERM, and waits for the end while others go on.
-    ///
-    /// # Errors
-    /// If it does not end well in time.
-    pub async fn terminate(&mut self) -> Result<()> {
+    pub async fn stop(&mut self) -> Result<()> {
         let pid = self.pid().context("the worker does not run")?;
         let sent = Command::new("kill").arg(pid.to_string()).status()?;
         ensure!(sent.success(), "kill failed");

@@ -17,7 +17,7 @@ pub(super) struct Rig {
     pub(super) worker: Worker,
 }
 
-/// What a connector's sinks and sources are made of, apart from what a scenario is about.
+/// `config`, and over it `more`.
 pub(super) fn with(mut config: Value, more: Value) -> Value {
     if let (Value::Object(config), Value::Object(more)) = (&mut config, more) {
         config.extend(more);
@@ -103,14 +103,21 @@ impl Rig {
         Ok(units.map(|unit| (text(&unit["state"]), text(&unit["reason"]))).collect())
     }
 
-    /// Waits until a unit of `connector` is in `state` for a reason that contains all `fragments`, and
-    /// sees that Connect's status says what it should.
-    async fn says(&self, connector: &str, state: &str, fragments: &[&str]) -> Result<String> {
+    /// Waits until a unit of `connector` is in `state`, or in any, for a reason that contains all
+    /// `fragments`.
+    async fn says(
+        &self,
+        connector: &str,
+        state: Option<&str>,
+        fragments: &[&str],
+    ) -> Result<String> {
         let fits = |(found, reason): &(String, String)| {
-            found == state && fragments.iter().all(|fragment| reason.contains(fragment))
+            state.is_none_or(|state| found == state)
+                && fragments.iter().all(|fragment| reason.contains(fragment))
         };
         let mut last = Vec::new();
-        let what = format!("{connector} is {state} because of {fragments:?}");
+        let what =
+            format!("{connector} is {} because of {fragments:?}", state.unwrap_or("as it is"));
         let outcome = self
             .worker
             .until_some(&what, async || {
@@ -123,7 +130,7 @@ impl Rig {
 
     /// It waits, says so, and is RUNNING for Connect's clients.
     pub(super) async fn waits(&self, connector: &str, fragments: &[&str]) -> Result<String> {
-        let reason = self.says(connector, "waiting", fragments).await?;
+        let reason = self.says(connector, Some("waiting"), fragments).await?;
         let status = self.worker.get(&format!("/connectors/{connector}/status")).await?;
         let states: Vec<&Value> =
             status["tasks"].as_array().into_iter().flatten().map(|task| &task["state"]).collect();
@@ -136,19 +143,12 @@ impl Rig {
 
     /// A unit says `fragments`, whatever its state.
     pub(super) async fn says_anyhow(&self, connector: &str, fragments: &[&str]) -> Result<()> {
-        let mut last = Vec::new();
-        let said = async || {
-            last = self.units(connector).await.ok()?;
-            let all = |(_, reason): &(String, String)| fragments.iter().all(|f| reason.contains(f));
-            last.iter().any(all).then_some(())
-        };
-        let what = format!("{connector} says {fragments:?}");
-        self.worker.until_some(&what, said).await.with_context(|| format!("last it said {last:?}"))
+        self.says(connector, None, fragments).await.map(drop)
     }
 
     /// A task has failed and says why, there and to Connect's clients.
     pub(super) async fn fails(&self, connector: &str, fragments: &[&str]) -> Result<()> {
-        self.says(connector, "failed", fragments).await?;
+        self.says(connector, Some("failed"), fragments).await?;
         let shown = async || {
             let status = self.worker.get(&format!("/connectors/{connector}/status")).await.ok()?;
             let failed = status["tasks"].as_array()?.iter().find(|t| t["state"] == "FAILED")?;
@@ -194,7 +194,7 @@ impl Rig {
 
     /// Stops the worker, which must end well, and removes the folder.
     pub(super) async fn end(mut self) -> Result<()> {
-        self.worker.terminate().await?;
+        self.worker.stop().await?;
         std::fs::remove_dir_all(&self.dir)?;
         Ok(())
     }

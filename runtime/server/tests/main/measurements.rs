@@ -86,11 +86,7 @@ async fn every_family_shows_for_every_task_and_goes_with_it() -> Result<()> {
     ensure!(memory > 1e6, "{memory} bytes of memory");
     ensure!(text.trim_end().ends_with("# EOF"), "the text has no end");
 
-    running
-        .client
-        .delete(format!("http://{}/connectors/{to}", running.worker.address()))
-        .send()
-        .await?;
+    running.worker.delete(&to).await?;
     let gone = || async {
         let text = running.worker.get_text("/metrics").await.unwrap_or_default();
         !text.contains(&format!("connector=\"{to}\""))

@@ -85,7 +85,7 @@ async fn recorded_exchanges_are_answered_alike() -> Result<()> {
         }
     }
     ensure!(wrong.is_empty(), "{} exchanges differ:\n{}", wrong.len(), wrong.join("\n"));
-    worker.stop()
+    worker.stop().await
 }
 
 /// The recorded worker's converters, which are Connect's example's.
