@@ -11,6 +11,8 @@ mod sink;
 #[cfg(test)]
 mod source;
 #[cfg(test)]
+mod source_model;
+#[cfg(test)]
 mod stream_sink;
 #[cfg(test)]
 mod stream_source;
