@@ -1,0 +1,16 @@
+//! Change data capture from PostgreSQL, in Debezium's form.
+//!
+//! Duty: the source `io.debezium.connector.postgresql.PostgresConnector`, also called `postgres-cdc`:
+//! a snapshot of tables and then every change, from a logical replication slot with `pgoutput`. Its
+//! shape and the reasoning behind it: `docs/decisions/040-reading-a-postgres-server.md`.
+//!
+//! Invariants:
+//! - the server is told an LSN as confirmed only when all before it is in the broker and the offset
+//!   says so;
+//! - what was handed over is a prefix of the snapshot's rows and the transactions in commit order;
+//! - everything that is held is bounded in bytes.
+
+pub mod lsn;
+pub mod pgoutput;
+pub mod types;
+pub mod wire;

@@ -1,0 +1,1 @@
+//! Columns' values in Debezium's mapping.
