@@ -1,0 +1,54 @@
+//! What every mapping of a type can do.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use towpath_sdk::schema::{Kind, Schema, SchemaRef};
+use towpath_sdk::value::Value;
+use towpath_sdk::{Error, Result, Text};
+
+use super::default::Written;
+use super::modes::Placeholder;
+
+/// A mapping: one type under one set of modes.
+pub(super) trait Form: fmt::Debug + Send + Sync {
+    /// The schema, not optional unless Debezium has it so in any case, without default.
+    fn schema(&self) -> Schema;
+
+    /// Decodes the server's text.
+    fn decode(&self, text: &Bytes) -> Result<Value>;
+
+    /// The same mapping whose structs carry `schema`. `None` if values are no structs.
+    fn bind(&self, _schema: &SchemaRef) -> Option<Arc<dyn Form>> {
+        None
+    }
+
+    /// The value of a column's default. `None` if Debezium shows none.
+    fn default(&self, _written: &Written) -> Option<Value> {
+        None
+    }
+
+    /// What stands for a value that is not known.
+    fn unavailable(&self, placeholder: &Placeholder) -> Value {
+        match self.schema() {
+            Schema { kind: Kind::String, .. } => Value::String(placeholder.text().clone()),
+            _ => Value::Unchanged,
+        }
+    }
+}
+
+/// The text itself.
+pub(super) fn utf8(text: &Bytes) -> Result<Text> {
+    Text::try_from(text.clone()).map_err(|e| Error::data("not valid UTF-8").with_source(e))
+}
+
+/// Bytes that are to be read as ASCII; what is not UTF-8 is nothing.
+pub(super) fn ascii(text: &[u8]) -> &str {
+    std::str::from_utf8(text).unwrap_or_default()
+}
+
+/// A schema with name and version 1.
+pub(super) fn named(kind: Kind, name: &'static str) -> Schema {
+    Schema::new(kind).named(name).versioned(1)
+}
