@@ -21,10 +21,13 @@
 //! names.
 
 mod binary;
+mod calendar;
 mod default;
 mod form;
+mod interval;
 mod modes;
 mod number;
+mod time;
 
 pub use modes::{
     BinaryMode, DecimalMode, HstoreMode, IntervalMode, Modes, Placeholder, TimePrecision,
