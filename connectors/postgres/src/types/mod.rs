@@ -22,6 +22,7 @@
 
 mod binary;
 mod calendar;
+mod decimal;
 mod default;
 mod form;
 mod interval;
