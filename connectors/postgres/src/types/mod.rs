@@ -25,9 +25,11 @@ mod calendar;
 mod decimal;
 mod default;
 mod form;
+mod hstore;
 mod interval;
 mod modes;
 mod number;
+mod text;
 mod time;
 
 pub use modes::{
