@@ -25,12 +25,14 @@ mod calendar;
 mod decimal;
 mod default;
 mod form;
+mod geometry;
 mod hstore;
 mod interval;
 mod modes;
 mod number;
 mod text;
 mod time;
+mod vector;
 
 pub use modes::{
     BinaryMode, DecimalMode, HstoreMode, IntervalMode, Modes, Placeholder, TimePrecision,
