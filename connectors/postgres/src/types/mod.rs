@@ -20,6 +20,7 @@
 //! Deliberately absent: binary decoding, `time.precision.mode=structured`, custom converters, columns'
 //! names.
 
+mod array;
 mod binary;
 mod calendar;
 mod decimal;
