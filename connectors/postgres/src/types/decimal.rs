@@ -27,7 +27,8 @@ pub(super) fn precision_and_scale(typmod: i32) -> Option<(i32, i32)> {
     Some((packed >> 16 & 0xffff, ((packed & 0x7ff) ^ 1024) - 1024))
 }
 
-/// The mapping of a `numeric` with this type modifier.
+/// The mapping of a `numeric` with this type modifier. What Debezium makes of a negative scale is not
+/// verified; here it is the decimal's scale.
 pub(super) fn numeric(typmod: i32, mode: DecimalMode) -> Arc<dyn Form> {
     match (mode, precision_and_scale(typmod)) {
         (DecimalMode::Precise, Some((precision, scale))) => Arc::new(Fixed { precision, scale }),
@@ -192,7 +193,8 @@ impl Form for Double {
     }
 }
 
-/// `numeric` as text, with the server's digits. What is no number is called as Debezium calls it.
+/// `numeric` as text, with the server's digits. What is no number is called as Debezium calls it; a
+/// sample shows that of `NaN` alone.
 #[derive(Debug)]
 struct Plain {
     scale: Option<i32>,

@@ -2,6 +2,10 @@
 //!
 //! Infinity is Debezium's: the days 5877611-06-21 and -5877611-06-22, the instants that the JDBC
 //! driver has for it in milliseconds, and the limits of 64 bits in microseconds and nanoseconds.
+//!
+//! Samples verify the modes `adaptive` and `connect` with positive infinity. The other modes, negative
+//! infinity, BC and years beyond 9999 are after Debezium's sources. Where a count does not fit into 64
+//! bits Debezium wraps around or saturates; here it is an error.
 
 use bytes::Bytes;
 use towpath_sdk::schema::{Kind, Schema, logical};
