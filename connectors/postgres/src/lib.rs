@@ -12,5 +12,6 @@
 
 pub mod lsn;
 pub mod pgoutput;
+pub mod tls;
 pub mod types;
 pub mod wire;
