@@ -199,7 +199,8 @@ fn parsed<T: std::str::FromStr>(rows: &Rows, name: &str) -> Result<T, Cause> {
     text.parse().map_err(|_| Cause::unexpected(format_args!("the {name} '{text}'")))
 }
 
-/// `name` as an identifier in SQL and in commands of replication.
+/// `name` as an identifier in SQL and in commands of replication. The latter know no way to write a
+/// quotation mark: a name with one is a syntax error there, whatever else is in it.
 #[must_use]
 pub fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))

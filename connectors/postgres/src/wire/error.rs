@@ -229,8 +229,9 @@ pub fn kind_of_sqlstate(sqlstate: &str) -> ErrorKind {
         "42710" | "42P07" => ErrorKind::Conflict,
         // The slot is in use, or the object is locked.
         "55006" | "55P03" => ErrorKind::Unavailable,
-        // The server's settings do not allow it (wal_level), or the slot is not usable any more.
-        "55000" | "22023" => ErrorKind::Config,
+        // The server's settings do not allow it (wal_level), or the slot is not usable any more; a value
+        // or a name that can't be.
+        "55000" | "22023" | "42602" => ErrorKind::Config,
         "42601" | "0A000" => ErrorKind::Unsupported,
         "53100" => ErrorKind::OutOfSpace,
         // statement_timeout, or somebody cancelled it.
