@@ -15,7 +15,9 @@ const END_ENCRYPTED: &str = "-----END ENCRYPTED PRIVATE KEY-----";
 /// Why a file holds no key that can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum KeyError {
-    #[error("it holds no private key in PEM or DER")]
+    #[error(
+        "it holds no private key in PEM or DER; take one out of a key store with: openssl pkcs12"
+    )]
     None,
     #[error("it holds an encrypted key; give its database.sslpassword")]
     NoPassword,

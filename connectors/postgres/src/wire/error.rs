@@ -108,6 +108,8 @@ impl Cause {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Io(error) if tls_error(error).is_some() => ErrorKind::Unauthenticated,
+            // A text that can't be sent, or a host's name that no certificate can have.
+            Self::Io(error) if error.kind() == io::ErrorKind::InvalidInput => ErrorKind::Config,
             // A name that can't be resolved is of no kind that the standard library knows.
             Self::Io(error) => match kind_of_io(error) {
                 ErrorKind::Internal => ErrorKind::Unavailable,

@@ -19,6 +19,7 @@ mod connection;
 mod error;
 mod fields;
 mod socket;
+mod sql;
 mod stream;
 mod target;
 
@@ -29,5 +30,6 @@ pub use command::{CreatedSlot, NewSlot, System, TimelineHistory, quote_identifie
 pub use connection::{Connection, Rows};
 pub use error::{Cause, Result, ServerError, WireError, kind_of_sqlstate};
 pub use socket::Transport;
+pub use sql::{SqlConnection, connect_sql};
 pub use stream::{Frame, Stream};
 pub use target::{Ssl, SslMode, Target};

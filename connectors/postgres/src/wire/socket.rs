@@ -10,11 +10,12 @@
 //!   slipped in behind it is taken for a part of the handshake, which fails (CVE-2021-23222).
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
+use futures::future::BoxFuture;
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
@@ -40,7 +41,7 @@ enum Link {
 
 /// Whether to encrypt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Encryption {
+pub(super) enum Encryption {
     No,
     IfOffered,
     Yes,
@@ -48,51 +49,64 @@ enum Encryption {
 
 /// Connects and logs in.
 pub(super) async fn connect(target: &Target) -> Result<Connection> {
-    let peer = target.peer();
-    let tls = match target.ssl.mode {
-        SslMode::Disable => None,
-        _ if target.is_local() => None,
-        _ => match Tls::load(&target.ssl).await {
-            Ok(tls) => Some(tls),
-            Err(error) => return Err(WireError::new("connect to", &peer, error)),
-        },
-    };
-    let dial = Box::pin(dial(target, tls.as_ref(), &peer));
-    match timeout(target.connect_timeout, dial).await {
-        Ok(connected) => connected,
-        Err(_) => Err(WireError::new("connect to", &peer, Cause::Timeout(target.connect_timeout))),
+    let tls = load_tls(target).await?;
+    let tls = tls.as_ref();
+    by_mode(target, |encryption| Box::pin(open(target, encryption, tls))).await
+}
+
+/// What TLS needs, unless it can't come to that.
+pub(super) async fn load_tls(target: &Target) -> Result<Option<Tls>> {
+    if ways(target) == (Encryption::No, None) {
+        return Ok(None);
+    }
+    match Tls::load(&target.ssl).await {
+        Ok(tls) => Ok(Some(tls)),
+        Err(error) => Err(WireError::new("connect to", &target.peer(), error)),
     }
 }
 
-/// Connects in the first way that the mode has, and if the server does not take that, in the second.
-async fn dial(target: &Target, tls: Option<&Tls>, peer: &Arc<str>) -> Result<Connection> {
-    use Encryption::{IfOffered, No, Yes};
-    let Some(tls) = tls else { return open(target, No, None, peer).await };
-    let open = |encryption| Box::pin(open(target, encryption, Some(tls), peer));
+/// The way to try first, and the one to try if the server does not take that.
+fn ways(target: &Target) -> (Encryption, Option<Encryption>) {
     match target.ssl.mode {
-        SslMode::Disable => open(No).await,
-        SslMode::Allow => match open(No).await {
-            Err(error) if error.cause().is_about_the_way() => open(Yes).await,
-            done => done,
-        },
-        SslMode::Prefer => match open(IfOffered).await {
-            // The error of the way that is preferred says more.
-            Err(error) if error.cause().is_about_the_way() => open(No).await.map_err(|_| error),
-            done => done,
-        },
-        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => open(Yes).await,
+        _ if target.is_local() => (Encryption::No, None),
+        SslMode::Disable => (Encryption::No, None),
+        SslMode::Allow => (Encryption::No, Some(Encryption::Yes)),
+        SslMode::Prefer => (Encryption::IfOffered, Some(Encryption::No)),
+        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => (Encryption::Yes, None),
     }
 }
 
-async fn open(
+/// Calls `open` with the ways that the mode has, within the target's time.
+pub(super) async fn by_mode<'a, T>(
     target: &Target,
-    encryption: Encryption,
-    tls: Option<&Tls>,
-    peer: &Arc<str>,
-) -> Result<Connection> {
+    open: impl Fn(Encryption) -> BoxFuture<'a, Result<T>>,
+) -> Result<T> {
+    let (first, second) = ways(target);
+    let in_turn = async {
+        let failed = match open(first).await {
+            Err(error) if error.cause().is_about_the_way() => error,
+            done => return done,
+        };
+        let Some(second) = second else { return Err(failed) };
+        match open(second).await {
+            // The encrypted way's error says more: the server is set up for it.
+            Err(_) if second == Encryption::No => Err(failed),
+            done => done,
+        }
+    };
+    match timeout(target.connect_timeout, in_turn).await {
+        Ok(done) => done,
+        Err(_) => {
+            let cause = Cause::Timeout(target.connect_timeout);
+            Err(WireError::new("connect to", &target.peer(), cause))
+        }
+    }
+}
+
+async fn open(target: &Target, encryption: Encryption, tls: Option<&Tls>) -> Result<Connection> {
     match link(target, encryption, tls).await {
         Ok((link, way)) => Connection::start(Transport(link), target, &way).await,
-        Err(cause) => Err(WireError::new("connect to", peer, cause)),
+        Err(cause) => Err(WireError::new("connect to", &target.peer(), cause)),
     }
 }
 
@@ -123,21 +137,25 @@ async fn link(
     Ok((Link::Tls(stream), way))
 }
 
-/// Tries the host's addresses one after the other; the last one's error counts.
+/// Tries the host's addresses one after the other, each for its share of the time; the last one's error
+/// counts.
 async fn tcp(target: &Target) -> io::Result<TcpStream> {
+    let addresses: Vec<_> = lookup_host((target.host.as_str(), target.port)).await?.collect();
+    let share = target.connect_timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
     let mut failed = io::Error::new(io::ErrorKind::NotFound, "the host's name has no address");
-    for address in lookup_host((target.host.as_str(), target.port)).await? {
+    for address in addresses {
         let socket = match address {
-            std::net::SocketAddr::V4(_) => TcpSocket::new_v4(),
-            std::net::SocketAddr::V6(_) => TcpSocket::new_v6(),
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
         }?;
         socket.set_keepalive(target.tcp_keepalive)?;
-        match socket.connect(address).await {
-            Ok(stream) => {
+        match timeout(share, socket.connect(address)).await {
+            Ok(Ok(stream)) => {
                 stream.set_nodelay(true)?;
                 return Ok(stream);
             }
-            Err(error) => failed = error,
+            Ok(Err(error)) => failed = error,
+            Err(_) => failed = io::Error::from(io::ErrorKind::TimedOut),
         }
     }
     Err(failed)

@@ -112,7 +112,7 @@ impl Target {
         text
     }
 
-    /// The same server for connections that do not replicate.
+    /// The same server in tokio-postgres' settings, for [`connect_sql`](super::connect_sql).
     ///
     /// tokio-postgres knows no `allow`: it is `prefer` there. Certificates are up to
     /// [`Tls`](crate::tls::Tls), which is to be passed beside this.

@@ -1,7 +1,12 @@
 //! Logging in: passwords, TLS, certificates, and what is said when it does not work.
 
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use towpath_connector_postgres::tls::Tls;
-use towpath_connector_postgres::wire::{Connection, Ssl, SslMode, Target};
+use towpath_connector_postgres::wire::{Connection, Ssl, SslMode, Target, connect_sql};
 use towpath_sdk::config::Secret;
 use towpath_sdk::{Error, ErrorKind};
 
@@ -23,7 +28,7 @@ fn encrypted(server: &Server, mode: SslMode, root: Option<&str>) -> Target {
 }
 
 /// Logs in, asks for something, and says whether that was over TLS.
-async fn log_in(target: &Target) -> Result<bool, Error> {
+async fn replicate(target: &Target) -> Result<bool, Error> {
     let mut connection = Connection::connect(target).await?;
     let sql = "SELECT ssl::text FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
     let by_server = connection.query(sql).await?;
@@ -34,14 +39,25 @@ async fn log_in(target: &Target) -> Result<bool, Error> {
 }
 
 /// The same over tokio-postgres, which is not to differ.
-async fn log_in_for_sql(target: &Target) -> Result<(), String> {
-    let tls = Tls::load(&target.ssl).await.map_err(|error| error.to_string())?;
-    let connected = target.sql_config().connect(tls).await;
-    let (client, connection) = connected.map_err(|error| format!("{error:?}"))?;
+async fn log_in_for_sql(target: &Target) -> Result<bool, Error> {
+    let (client, connection) = connect_sql(target).await?;
     let connection = tokio::spawn(connection);
-    client.batch_execute("SELECT 1").await.map_err(|error| error.to_string())?;
+    let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    let is_encrypted = client.query_one(sql, &[]).await.unwrap().get(0);
     drop(client);
-    connection.await.unwrap().map_err(|error| error.to_string())
+    connection.await.unwrap().unwrap();
+    Ok(is_encrypted)
+}
+
+/// Both; they agree.
+async fn log_in(target: &Target) -> Result<bool, Error> {
+    let (replicating, sql) = (replicate(target).await, log_in_for_sql(target).await);
+    match (&replicating, &sql) {
+        (Ok(one), Ok(other)) => assert_eq!(one, other),
+        (Err(one), Err(other)) => assert_eq!(one.kind(), other.kind(), "{one:?} {other:?}"),
+        _ => panic!("{replicating:?} {sql:?}"),
+    }
+    replicating
 }
 
 #[track_caller]
@@ -60,7 +76,6 @@ async fn scram_and_its_errors() {
     server.execute("CREATE ROLE bob LOGIN PASSWORD 'hunter2'").await;
     let alice = server.target("alice");
     assert!(!log_in(&with_password(alice.clone(), "hunter2")).await.unwrap());
-    log_in_for_sql(&with_password(alice.clone(), "hunter2")).await.unwrap();
 
     let port = alice.port;
     refused(
@@ -74,7 +89,7 @@ async fn scram_and_its_errors() {
     );
     refused(log_in(&alice).await, ErrorKind::Config, &["set database.password"]);
     let bob = with_password(server.target("bob"), "hunter2");
-    refused(log_in(&bob).await, ErrorKind::Forbidden, &["42501", "REPLICATION"]);
+    refused(replicate(&bob).await, ErrorKind::Forbidden, &["42501", "REPLICATION"]);
     let nowhere =
         Target { database: "nowhere".to_owned(), ..with_password(alice.clone(), "hunter2") };
     refused(log_in(&nowhere).await, ErrorKind::NotFound, &["3D000", "'nowhere'"]);
@@ -114,7 +129,7 @@ async fn clear_text_passwords() {
     let server = Server::start_with(options).await;
     server.execute(ALICE).await;
     let plain = with_password(server.target("alice"), "hunter2");
-    refused(log_in(&plain).await, ErrorKind::Config, &["in clear text"]);
+    refused(replicate(&plain).await, ErrorKind::Config, &["in clear text"]);
     log_in(&Target { cleartext_password: true, ..plain }).await.unwrap();
     log_in(&encrypted(&server, SslMode::Require, None)).await.unwrap();
 }
@@ -139,16 +154,13 @@ async fn tls_by_mode() {
         (SslMode::VerifyFull, Some("other-ca.pem"), None),
     ] {
         let target = encrypted(&server, mode, root);
-        let for_sql = log_in_for_sql(&target).await;
         match expect {
             Some(expect) => {
                 assert_eq!(log_in(&target).await.unwrap(), expect, "{mode} {root:?}");
-                for_sql.unwrap();
             }
             None => {
                 let parts = ["invalid peer certificate", "database.sslrootcert"];
                 refused(log_in(&target).await, ErrorKind::Unauthenticated, &parts);
-                assert!(for_sql.unwrap_err().contains("UnknownIssuer"));
             }
         }
     }
@@ -157,7 +169,6 @@ async fn tls_by_mode() {
     let target =
         Target { host: address, ..encrypted(&server, SslMode::VerifyFull, Some("ca.pem")) };
     refused(log_in(&target).await, ErrorKind::Unauthenticated, &["not valid for name"]);
-    assert!(log_in_for_sql(&target).await.unwrap_err().contains("NotValidForName"));
     let ssl = Ssl { mode: SslMode::VerifyCa, ..target.ssl.clone() };
     assert!(log_in(&Target { ssl, ..target }).await.unwrap());
 
@@ -213,7 +224,6 @@ async fn client_certificates() {
     };
     for key in ["alice.key", "alice.sec1.key", "alice.der"] {
         assert!(log_in(&with_key(key, None)).await.unwrap());
-        log_in_for_sql(&with_key(key, None)).await.unwrap();
     }
     let encrypted_key = "alice.encrypted.key";
     assert!(log_in(&with_key(encrypted_key, Some(KEY_PASSWORD))).await.unwrap());
@@ -253,4 +263,19 @@ async fn certificates_as_people_make_them() {
     assert!(log_in(&encrypted(&server, SslMode::Require, None)).await.unwrap());
     let target = encrypted(&server, SslMode::VerifyCa, Some("ca.pem"));
     refused(log_in(&target).await, ErrorKind::Unauthenticated, &["X.509 version 1"]);
+}
+
+#[tokio::test]
+async fn logins_are_bound_to_the_certificate() {
+    let options = Options { hba: Hba::Scram, tls: Some("server"), ..Options::default() };
+    let server = Server::start_with(options).await;
+    let target = encrypted(&server, SslMode::VerifyFull, Some("ca.pem"));
+    let mut socket = TcpStream::connect(("127.0.0.1", target.port)).await.unwrap();
+    // The request for TLS.
+    socket.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).await.unwrap();
+    assert_eq!(socket.read_u8().await.unwrap(), b'S');
+    let stream = Tls::load(&target.ssl).await.unwrap().connect("localhost", socket).await.unwrap();
+    let file = server.certificates().join("server.pem");
+    let certificate = CertificateDer::from_pem_file(file).unwrap();
+    assert_eq!(stream.end_point(), Some(Sha256::digest(&certificate).to_vec()));
 }
