@@ -10,8 +10,31 @@
 //! - what was handed over is a prefix of the snapshot's rows and the transactions in commit order;
 //! - everything that is held is bounded in bytes.
 
+mod catalog;
+mod client;
+pub mod config;
+mod connector;
+mod envelope;
+mod gap;
+mod heartbeat;
 pub mod lsn;
+mod mask;
+mod names;
+mod offset;
+mod output;
 pub mod pgoutput;
+mod pieces;
+mod preflight;
+mod rules;
+mod run;
+mod snapshot;
+mod source_type;
+mod spill;
+mod stream;
+mod table;
+mod task;
 pub mod tls;
 pub mod types;
 pub mod wire;
+
+pub use connector::PostgresSource;

@@ -42,7 +42,8 @@ mod tests {
 
     #[test]
     fn texts_go_there_and_back() {
-        for (text, lsn) in [("0/0", 0), ("16/B374D848", 0x16_B374_D848), ("0/1A8B3E8", 27_833_320)] {
+        for (text, lsn) in [("0/0", 0), ("16/B374D848", 0x16_B374_D848), ("0/1A8B3E8", 27_833_320)]
+        {
             assert_eq!(text.parse(), Ok(Lsn(lsn)));
             assert_eq!(Lsn(lsn).to_string(), text);
         }

@@ -84,6 +84,23 @@ pub enum Message {
     StreamAbort(StreamAbort),
 }
 
+impl Message {
+    /// The transaction or subtransaction that a message in a block belongs to.
+    #[must_use]
+    pub const fn xid(&self) -> Option<Xid> {
+        match self {
+            Self::Logical(Logical { xid, .. })
+            | Self::Relation(Relation { xid, .. })
+            | Self::Type(Type { xid, .. })
+            | Self::Insert(Insert { xid, .. })
+            | Self::Update(Update { xid, .. })
+            | Self::Delete(Delete { xid, .. })
+            | Self::Truncate(Truncate { xid, .. }) => *xid,
+            _ => None,
+        }
+    }
+}
+
 /// A transaction begins, which was committed already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Begin {

@@ -146,6 +146,13 @@ impl Codec {
         self.unavailable.clone()
     }
 
+    /// What Debezium shows in a column that takes no nulls where a value is not known: zero, an empty
+    /// text, the epoch. Null if the type has no such thing.
+    #[must_use]
+    pub fn zero(&self) -> Value {
+        self.form.default(&default::Written::Generated).unwrap_or_default()
+    }
+
     /// The default that Debezium shows for a column whose default is `expression`, as `pg_get_expr`
     /// writes it. A literal is its value; a function's result is the zero value of the type, also in a
     /// column that takes nulls. `None` if the type has no defaults, or the expression is something

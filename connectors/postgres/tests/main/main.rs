@@ -3,10 +3,39 @@
 //! `TOWPATH_TEST_PG15` and `TOWPATH_TEST_PG18` name the folders with the servers' programs; without the
 //! former, Debian's `/usr/lib/postgresql/15/bin` is taken. Without a server these tests fail.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
+#[cfg(test)]
+mod beats;
+#[cfg(test)]
+mod big;
+#[cfg(test)]
 mod certificates;
+#[cfg(test)]
 mod changes;
+#[cfg(test)]
+mod columns;
+#[cfg(test)]
+mod crashes;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod logins;
+#[cfg(test)]
+mod losses;
+#[cfg(test)]
 mod server;
+#[cfg(test)]
+mod servers;
+#[cfg(test)]
 mod slots;
+#[cfg(test)]
+mod snapshots;
+#[cfg(test)]
+mod source;
+#[cfg(test)]
+mod values;
+#[cfg(test)]
+mod workload;

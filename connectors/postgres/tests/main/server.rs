@@ -23,7 +23,6 @@ use crate::certificates;
 pub(crate) enum Version {
     #[default]
     V15,
-    #[expect(dead_code, reason = "for tests of what only newer servers do")]
     V18,
 }
 
@@ -130,11 +129,20 @@ impl Server {
 
     /// A session of the superuser.
     pub(crate) async fn client(&self) -> Client {
-        self.try_client().await.unwrap()
+        self.client_of("postgres").await
     }
 
-    async fn try_client(&self) -> Result<Client, WireError> {
-        let target = Target { host: self.socket(), ..self.target("postgres") };
+    /// A session of the superuser in another database than `postgres`.
+    pub(crate) async fn client_of(&self, database: &str) -> Client {
+        self.try_client(database).await.unwrap()
+    }
+
+    async fn try_client(&self, database: &str) -> Result<Client, WireError> {
+        let target = Target {
+            host: self.socket(),
+            database: database.to_owned(),
+            ..self.target("postgres")
+        };
         let (client, connection) = connect_sql(&target).await?;
         tokio::spawn(connection);
         Ok(client)
@@ -178,7 +186,7 @@ impl Server {
         command.stdout(log.try_clone().unwrap()).stderr(log);
         self.process = Some(command.spawn().unwrap());
         let deadline = Instant::now() + Duration::from_secs(60);
-        while self.try_client().await.is_err() {
+        while self.try_client("postgres").await.is_err() {
             if self.process.as_mut().unwrap().try_wait().unwrap().is_some() {
                 self.process = None;
                 return false;

@@ -1,0 +1,484 @@
+//! A task's work from beginning to end.
+//!
+//! Duty: see that the server can be read, make publication and slot, read the snapshot if one is
+//! needed, and then the stream; begin again from what was handed over when a connection breaks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_postgres::Client;
+use towpath_sdk::context::{Backoff, TaskContext, Waiting};
+use towpath_sdk::error::Action;
+use towpath_sdk::offset::StoredOffsets;
+use towpath_sdk::source::Mark;
+use towpath_sdk::{Error, ErrorKind, Result};
+
+use crate::catalog::{self, Heap, Listed, Slot, Types};
+use crate::client::{self, Purpose, Session};
+use crate::config::Config;
+use crate::config::snapshot::{Course, Locking, Order, Rows};
+use crate::envelope::{Envelopes, SnapshotMark, Source};
+use crate::gap::{self, ServerState};
+use crate::lsn::Lsn;
+use crate::offset::{self, Origin, Position, Stored, Trail};
+use crate::output::Output;
+use crate::pieces::{Piece, PieceSender};
+use crate::preflight;
+use crate::rules::Rules;
+use crate::snapshot::plan::Marks;
+use crate::snapshot::{self, Pass};
+use crate::spill::{self, Full};
+use crate::stream::{Reader, Streaming};
+use crate::table::Table;
+use crate::types::{PgKind, PgType, codec};
+use crate::wire::{Connection, NewSlot, Target};
+
+/// What stays the same over connections.
+pub(crate) struct Run {
+    config: Arc<Config>,
+    rules: Rules,
+    cx: TaskContext,
+    target: Target,
+    output: Output,
+    confirmed: watch::Receiver<Lsn>,
+    envelopes: Arc<Envelopes>,
+    /// What `snapshot.mode` means.
+    course: Course,
+    /// Whether the snapshot of `snapshot.mode=always` is still to come.
+    is_snapshot_due: bool,
+    /// Whether big transactions are read before they are committed.
+    is_ahead: bool,
+    /// Pauses that are still to be made.
+    snapshot_delay: Duration,
+    streaming_delay: Duration,
+}
+
+/// A server that can be read.
+struct Server {
+    client: Session,
+    connection: Connection,
+    origin: Origin,
+    /// Where its log ends.
+    flushed: Lsn,
+    types: Types,
+}
+
+impl Run {
+    /// The work of a task whose offsets stand at `stored`.
+    ///
+    /// # Errors
+    /// If the configuration can't be carried out.
+    pub(crate) fn new(
+        config: Arc<Config>,
+        cx: TaskContext,
+        sender: PieceSender,
+        stored: StoredOffsets,
+        confirmed: watch::Receiver<Lsn>,
+        run_id: &str,
+    ) -> Result<Self> {
+        let rules = Rules::new(&config)?;
+        let bytea = PgType { oid: 17, name: "bytea".into(), kind: PgKind::Base };
+        let bytea =
+            codec(&bytea, -1, &rules.modes).ok_or_else(|| Error::internal("decode bytea"))?;
+        Ok(Self {
+            target: client::target(&config, &cx.connector),
+            envelopes: Arc::new(Envelopes::new(&config, cx.task, run_id, bytea)),
+            course: config.snapshot.course(),
+            is_snapshot_due: config.snapshot.course().rows == Rows::Always,
+            is_ahead: true,
+            snapshot_delay: config.snapshot.delay_ms,
+            streaming_delay: config.replication.streaming_delay_ms,
+            output: Output::new(sender, stored),
+            rules,
+            config,
+            cx,
+            confirmed,
+        })
+    }
+
+    /// Works until the task ends. Connections that break are made anew.
+    ///
+    /// # Errors
+    /// What waiting can't cure.
+    pub(crate) async fn run(mut self) -> Result<()> {
+        let mut backoff = Backoff::default();
+        loop {
+            let before = self.output.handed();
+            let error = match self.attempt().await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.action() == Action::Retry => error,
+                Err(error) => return Err(error),
+            };
+            if self.output.handed().iter().ne(before.iter()) {
+                backoff.reset();
+            }
+            let most = u32::try_from(self.config.engine.errors_max_retries);
+            if most.is_ok_and(|most| backoff.tries() >= most) {
+                return Err(Error::config(format!(
+                    "tried {} times again, as often as errors.max.retries says",
+                    backoff.tries()
+                ))
+                .with_source(error));
+            }
+            let delay = backoff.next(error.retry_after());
+            let reason = self.cx.reason();
+            reason.give(Waiting {
+                reason: format!("read from PostgreSQL: {}", error.chain()),
+                next_try: Some(self.cx.clock().now() + delay),
+            });
+            tracing::warn!(connector = %self.cx.connector, error = %error.chain(), "reading from PostgreSQL was interrupted");
+            self.cx.count("retries", 1);
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    fn stored(&self) -> Result<Option<Stored>> {
+        let handed = self.output.handed();
+        let partition = offset::partition(&self.config.topic_prefix);
+        handed.get(&partition).map(Stored::read).transpose()
+    }
+
+    async fn attempt(&mut self) -> Result<()> {
+        let folder = self.config.engine.spill_dir();
+        let checked = tokio::task::spawn_blocking(move || spill::check(&folder)).await;
+        checked.map_err(|error| Error::internal("look at spill.dir").with_source(error))??;
+        let mut server = self.server().await?;
+        let tables = self.captured(&server.client).await?;
+        preflight::count(&self.config, &tables)?;
+        preflight::replica_identities(&server.client, &self.config, &tables).await?;
+        preflight::publication(&server.client, &self.config, &tables).await?;
+        let slot = catalog::slot(&server.client, &self.config.replication.slot_name).await?;
+        let stored = self.stored()?;
+        let gap = self.gap(&mut server, stored.as_ref(), slot.as_ref()).await?;
+        let stored = stored.filter(|_| gap.is_none());
+        let is_due = self.is_snapshot_due
+            || self.course.rows != Rows::Never
+                && stored.as_ref().is_none_or(|stored| !stored.is_snapshot_done);
+        if is_due {
+            self.pause("before the snapshot: snapshot.delay.ms", self.snapshot_delay).await;
+            self.snapshot_delay = Duration::ZERO;
+        }
+        let slot = self.usable(&mut server, slot).await?;
+        let (position, exported) = match &slot {
+            Some(slot) => (self.start_of(slot, stored.as_ref()), None),
+            None => self.create_slot(&mut server, is_due).await?,
+        };
+        if is_due {
+            // What was read before the slot was made may have been deleted before it, too.
+            let is_anew = slot.is_none() || gap.is_some();
+            let forgotten = if is_anew { self.stored_ranges() } else { Vec::new() };
+            self.mark(position, server.origin, false, forgotten).await?;
+            self.snapshot(&server, &tables, position, exported).await?;
+            self.is_snapshot_due = false;
+            self.pause("before the stream: streaming.delay.ms", self.streaming_delay).await;
+            self.streaming_delay = Duration::ZERO;
+        } else if stored.is_none() {
+            self.mark(position, server.origin, true, Vec::new()).await?;
+        }
+        if !self.course.streams {
+            drop(server);
+            return std::future::pending().await;
+        }
+        self.stream(server, position, stored.is_some() && !is_due).await?;
+        tracing::warn!(connector = %self.cx.connector, "spill.max.bytes is reached: the server keeps big transactions itself until they are committed");
+        self.is_ahead = false;
+        Err(Error::new(ErrorKind::Throttled, "spill.max.bytes is reached; reading is begun anew"))
+    }
+
+    /// Whether changes after the stored offset are missing, and why, if all rows are to be read again
+    /// then.
+    async fn gap(
+        &self,
+        server: &mut Server,
+        stored: Option<&Stored>,
+        slot: Option<&Slot>,
+    ) -> Result<Option<String>> {
+        let Some(stored) = stored else { return Ok(None) };
+        let known = stored.origin.map_or(server.origin.timeline, |origin| origin.timeline);
+        let branched_at = match server.origin.timeline > known {
+            true => {
+                let history = server.connection.timeline_history(server.origin.timeline).await?;
+                gap::branched_at(&history.content, known)
+            }
+            false => None,
+        };
+        let Server { origin, flushed, .. } = *server;
+        let trusts_slot = self.config.replication.trusts_slot();
+        let state = ServerState { origin, flushed, branched_at, slot, trusts_slot };
+        let Some(gap) = gap::gap(&self.config.replication.slot_name, stored, &state) else {
+            return Ok(None);
+        };
+        // A snapshot that is not over begins anew by itself.
+        if !stored.is_snapshot_done || self.course.mends {
+            tracing::warn!(connector = %self.cx.connector, %gap, "changes are missing; all rows are read again");
+            return Ok(Some(gap));
+        }
+        Err(Error::config(format!(
+            "{gap}: changes are missing; reset the offsets of the connector to begin with a new \
+             snapshot, or set snapshot.mode=when_needed to have that done at once"
+        )))
+    }
+
+    /// The slot, unless it has to be made anew.
+    async fn usable(&self, server: &mut Server, slot: Option<Slot>) -> Result<Option<Slot>> {
+        let Some(slot) = slot else { return Ok(None) };
+        preflight::slot(&slot, &self.config)?;
+        if slot.wal_status.as_deref() == Some("lost") {
+            server.connection.drop_slot(&self.config.replication.slot_name, true).await?;
+            return Ok(None);
+        }
+        Ok(Some(slot))
+    }
+
+    async fn create_slot(
+        &self,
+        server: &mut Server,
+        export_snapshot: bool,
+    ) -> Result<(Position, Option<String>)> {
+        let name = &self.config.replication.slot_name;
+        let failover = self.config.replication.slot_failover;
+        let new = NewSlot { name, plugin: "pgoutput", temporary: false, export_snapshot, failover };
+        let created = server.connection.create_slot(&new).await?;
+        tracing::info!(connector = %self.cx.connector, slot = %name, lsn = %created.consistent_point, "created the replication slot");
+        Ok((Position::between(created.consistent_point), created.snapshot))
+    }
+
+    fn stored_ranges(&self) -> Vec<Mark> {
+        let marks = Marks::new(&self.config.topic_prefix);
+        snapshot::stored_ranges(&marks, &self.output.handed())
+    }
+
+    async fn connect(&self, purpose: Purpose) -> Result<Session> {
+        client::connect(&self.target, &self.cx, &self.config.database, purpose).await
+    }
+
+    async fn pause(&self, why: &str, delay: Duration) {
+        if delay.is_zero() {
+            return;
+        }
+        let reason = self.cx.reason();
+        reason.give(Waiting {
+            reason: format!("a pause {why}"),
+            next_try: Some(self.cx.clock().now() + delay),
+        });
+        tokio::time::sleep(delay).await;
+    }
+
+    async fn server(&self) -> Result<Server> {
+        let client = self.connect(Purpose::Queries).await?;
+        preflight::server(&client, &self.config).await?;
+        let mut connection = Connection::connect(&self.target).await?;
+        let system = connection.identify_system().await?;
+        let origin = Origin {
+            system: system.system_id.parse().map_err(|_| Error::internal("read the system id"))?,
+            timeline: system.timeline,
+        };
+        let types = Types::load(&client).await?;
+        Ok(Server { client, connection, origin, flushed: system.flushed, types })
+    }
+
+    async fn captured(&self, client: &Client) -> Result<Vec<Listed>> {
+        let tables = catalog::tables(client).await?;
+        let is_captured = |table: &Listed| self.config.filters.captures(&table.schema, &table.name);
+        Ok(tables.into_iter().filter(is_captured).collect())
+    }
+
+    /// Stores a position without records.
+    async fn mark(
+        &self,
+        position: Position,
+        origin: Origin,
+        is_snapshot_done: bool,
+        mut marks: Vec<Mark>,
+    ) -> Result<()> {
+        let stored =
+            Stored { position, origin: Some(origin), is_snapshot_done, trail: Trail::default() };
+        let partition = offset::partition(&self.config.topic_prefix);
+        marks.push(Mark::new(0, partition, stored.offset()));
+        self.output.send(Piece { records: Vec::new(), marks }, 0).await
+    }
+
+    async fn snapshot(
+        &self,
+        server: &Server,
+        tables: &[Listed],
+        position: Position,
+        exported: Option<String>,
+    ) -> Result<()> {
+        // Tables stay as they are until it is dropped.
+        let locker;
+        if self.config.snapshot.locking_mode == Locking::Shared {
+            locker = self.connect(Purpose::Rows).await?;
+            let chosen: Vec<&Listed> = tables.iter().filter(|table| self.is_read(table)).collect();
+            preflight::lock(&locker, &self.config, &chosen).await?;
+        }
+        let mut readers = Vec::new();
+        for _ in 0..self.config.snapshot.max_threads {
+            readers.push(self.connect(Purpose::Rows).await?);
+        }
+        // It lives as long as the session that exported it.
+        let exporter;
+        let snapshot = match exported {
+            Some(snapshot) => snapshot,
+            None => {
+                exporter = self.connect(Purpose::Rows).await?;
+                export(&exporter).await?
+            }
+        };
+        let xmin = snapshot::enter(&readers, &snapshot).await?;
+        let Some(first) = readers.first() else { return Err(Error::internal("connect")) };
+        let ts_us = self.cx.clock().now().millis().saturating_mul(1000);
+        let marks = Marks::new(&self.config.topic_prefix);
+        let known = marks.stored(&self.output.handed());
+        let tables = self.heaps(server, tables).await?;
+        let begun =
+            tables.iter().map(|(heap, _)| heap).filter(|heap| known.contains_key(&heap.oid));
+        snapshot::hold(&readers, begun).await?;
+        let plan = self.plan(first, &tables, &server.types).await?;
+        let source = Source {
+            snapshot: SnapshotMark::Yes,
+            ts_us,
+            tx_id: Some(xmin),
+            lsn: position.end,
+            last_commit: None,
+        };
+        let pass = Pass {
+            cx: &self.cx,
+            output: &self.output,
+            marks,
+            readers,
+            xmin,
+            source,
+            envelopes: Arc::clone(&self.envelopes),
+            max_records: self.config.engine.max_batch_size as usize,
+        };
+        pass.run(plan, &self.output.handed()).await?;
+        self.mark(position, server.origin, true, self.stored_ranges()).await
+    }
+
+    /// The tables whose rows are read, partitions in place of partitioned tables; each with the table
+    /// that its rows are shown as, which is that of its changes.
+    async fn heaps(&self, server: &Server, captured: &[Listed]) -> Result<Vec<(Listed, Listed)>> {
+        let publication = &self.config.replication.publication_name;
+        let is_via_root = catalog::is_via_root(&server.client, publication).await?;
+        let all = match is_via_root {
+            true => catalog::tables(&server.client).await?,
+            false => captured.to_vec(),
+        };
+        let heaps = all.iter().filter(|table| !table.is_partitioned).map(|heap| {
+            let root = all.iter().find(|table| is_via_root && table.oid == heap.root);
+            (heap.clone(), root.unwrap_or(heap).clone())
+        });
+        Ok(heaps.filter(|(_, shown)| self.is_read(shown)).collect())
+    }
+
+    async fn plan(
+        &self,
+        client: &Client,
+        tables: &[(Listed, Listed)],
+        types: &Types,
+    ) -> Result<Vec<(Arc<Table>, Heap)>> {
+        let mut plan = Vec::new();
+        for (heap, shown) in tables {
+            let mut shape = catalog::shape(client, shown, types).await?;
+            shape.oid = heap.oid;
+            if let Some(mut heap) = catalog::heap(client, heap.oid, shape.clone()).await? {
+                if let Some(select) = self.config.snapshot.select(&shown.schema, &shown.name) {
+                    heap.from = format!("({select}) as selected");
+                    heap.has_places = false;
+                }
+                let table = Table::new(shape, &self.config, &self.rules)?;
+                plan.push((Arc::new(table), heap));
+            }
+        }
+        match self.config.snapshot.tables_order_by_row_count {
+            Order::Disabled => {}
+            Order::Ascending => plan.sort_by_key(|(_, heap)| heap.blocks),
+            Order::Descending => plan.sort_by_key(|(_, heap)| std::cmp::Reverse(heap.blocks)),
+        }
+        Ok(plan)
+    }
+
+    /// Whether a table's rows are part of a snapshot.
+    fn is_read(&self, table: &Listed) -> bool {
+        let Listed { schema, name, .. } = table;
+        let chosen = self.config.snapshot.include_collection_list.as_ref();
+        self.config.filters.captures(schema, name)
+            && chosen.is_none_or(|patterns| patterns.matches(&format!("{schema}.{name}")))
+    }
+
+    /// Where the stream begins: where the offset is, or, if that leaves it to the slot, where the slot
+    /// is.
+    fn start_of(&self, slot: &Slot, stored: Option<&Stored>) -> Position {
+        let confirmed = slot.confirmed.unwrap_or(Lsn::ZERO);
+        match stored.map(|stored| stored.position) {
+            Some(position) if position.end == Lsn::ZERO => Position { end: confirmed, ..position },
+            Some(position) if gap::is_ahead(confirmed, position.end) => {
+                // Else it is a gap.
+                tracing::warn!(
+                    connector = %self.cx.connector, offset = %position.end, slot = %confirmed,
+                    "the slot was moved past the stored offset: changes between are not read, as \
+                     offset.mismatch.strategy says"
+                );
+                Position::between(confirmed)
+            }
+            Some(position) => position,
+            None => Position::between(confirmed),
+        }
+    }
+
+    async fn stream(&self, server: Server, position: Position, is_resumed: bool) -> Result<Full> {
+        let Server { client, connection, origin, types, .. } = server;
+        let publications = crate::wire::quote_identifier(&self.config.replication.publication_name);
+        let mut options = vec![("publication_names", &*publications)];
+        match connection.server_major() {
+            ..14 => options.push(("proto_version", "1")),
+            _ => {
+                let streaming = if self.is_ahead { "on" } else { "off" };
+                let of_14 =
+                    [("proto_version", "2"), ("messages", "true"), ("streaming", streaming)];
+                options.extend(of_14);
+            }
+        }
+        let params = self.config.replication.slot_stream_params.0.iter();
+        options.extend(params.map(|(name, value)| (name.as_str(), value.as_str())));
+        let stream = connection
+            .start_replication(&self.config.replication.slot_name, position.end, &options)
+            .await?;
+        let streaming = Streaming {
+            config: &self.config,
+            rules: &self.rules,
+            envelopes: &self.envelopes,
+            client: &client,
+            output: &self.output,
+            confirmed: self.confirmed.clone(),
+            origin,
+            clock: self.cx.clock(),
+            spilled: self.cx.gauge("spilled_bytes", &[]),
+        };
+        let last_commit = is_resumed.then_some(position.end);
+        Reader::new(streaming, stream, types, position, last_commit).run().await
+    }
+}
+
+/// Exports a snapshot that lives as long as the connection's transaction.
+async fn export(client: &Client) -> Result<String> {
+    let what = "export a snapshot";
+    let failed = |error| client::failed(what, error);
+    client
+        .batch_execute("begin isolation level repeatable read read only")
+        .await
+        .map_err(failed)?;
+    let row =
+        client.query_one("select pg_catalog.pg_export_snapshot()", &[]).await.map_err(failed)?;
+    row.try_get(0).map_err(failed)
+}
+
+/// A slot that somebody else reads: a network cut leaves the old connection for a while.
+pub(crate) fn in_use(slot: &str, pid: i32, retry_after: Duration) -> Error {
+    let text = format!(
+        "the replication slot {slot} is in use by the server's process {pid}; waiting until it is free"
+    );
+    Error::new(ErrorKind::Unavailable, text).with_retry_after(retry_after)
+}

@@ -1,0 +1,372 @@
+//! Tables as of an LSN.
+//!
+//! Duty: from a relation's columns and what the catalog adds (keys, NOT NULL, defaults, types) make
+//! the schemas of its records and the decoders of its rows, masks and other names among them. Pure. A
+//! [`Table`] never changes: another relation message makes another one.
+//!
+//! A record's key has its columns as they are, also where the value leaves them out or masks them, as
+//! Debezium's has; such values of a row are decoded beside it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use towpath_sdk::record::Topic;
+use towpath_sdk::schema::{Schema, SchemaRef};
+use towpath_sdk::value::{Datum, Struct, Value};
+use towpath_sdk::{Error, Result};
+
+use crate::config::Config;
+use crate::envelope::schemas;
+use crate::mask::Mask;
+use crate::names;
+use crate::rules::Rules;
+use crate::types::{Codec, PgType, codec};
+
+/// A column as it is described.
+#[derive(Debug, Clone)]
+pub(crate) struct ColumnShape {
+    /// Its name.
+    pub(crate) name: Arc<str>,
+    /// Its type.
+    pub(crate) kind: Arc<PgType>,
+    /// The type's modifier; -1 is none.
+    pub(crate) typmod: i32,
+    /// Whether it is never null.
+    pub(crate) is_required: bool,
+    /// Whether changes show it of the row before.
+    pub(crate) is_identity: bool,
+    /// The expression of its default, as the catalog shows it.
+    pub(crate) default: Option<Arc<str>>,
+}
+
+/// A table as it is described.
+#[derive(Debug, Clone)]
+pub(crate) struct Shape {
+    /// Its object id.
+    pub(crate) oid: u32,
+    /// Its schema.
+    pub(crate) schema: Arc<str>,
+    /// Its name.
+    pub(crate) name: Arc<str>,
+    /// Its columns, in the order of its rows.
+    pub(crate) columns: Vec<ColumnShape>,
+    /// The names of the columns of its key, in the key's order.
+    pub(crate) key: Vec<Arc<str>>,
+}
+
+/// A table whose rows can be decoded.
+#[derive(Debug)]
+pub(crate) struct Table {
+    /// As it was described.
+    pub(crate) shape: Shape,
+    /// The topic of its records.
+    pub(crate) topic: Topic,
+    /// `schema.table`, as transaction metadata calls it.
+    pub(crate) collection: Arc<str>,
+    /// The schema of a row.
+    pub(crate) row: SchemaRef,
+    /// The schema of a record's value.
+    pub(crate) envelope: SchemaRef,
+    key: Option<Key>,
+    columns: Vec<Option<Column>>,
+    /// What is shown in place of values that an UPDATE left alone, by the row's fields; `None` if they
+    /// are handed on as such.
+    unavailable: Option<Box<[Value]>>,
+}
+
+#[derive(Debug)]
+struct Key {
+    schema: SchemaRef,
+    fields: Vec<Place>,
+}
+
+/// Where the value of a column of the key is.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// In the row as it is shown.
+    Shown(usize),
+    /// Beside it.
+    Beside(usize),
+}
+
+#[derive(Debug)]
+struct Column {
+    codec: Codec,
+    field: SchemaRef,
+    role: Role,
+}
+
+/// What is done with a column's value.
+#[derive(Debug)]
+enum Role {
+    Shown,
+    /// Something is shown in its place; the key may have it as it is.
+    Masked {
+        mask: Mask,
+        is_key: bool,
+    },
+    /// Only the key has it.
+    KeyOnly,
+}
+
+/// A decoded row.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Row {
+    /// As it is shown.
+    pub(crate) shown: Struct,
+    /// Values of the key that are not in it.
+    beside: Vec<Value>,
+}
+
+/// Fields of a schema, by name.
+type Fields = Vec<(Arc<str>, SchemaRef)>;
+
+/// A table's columns while they are laid out.
+#[derive(Default)]
+struct Layout {
+    columns: Vec<Option<Column>>,
+    /// The row's.
+    fields: Fields,
+    /// The key's, in the order of the columns.
+    key: Vec<KeyField>,
+    /// What stands for values that are not known, by the row's fields.
+    unavailable: Vec<Value>,
+    /// How many values are beside a row.
+    beside: usize,
+}
+
+struct KeyField {
+    column: Arc<str>,
+    place: Place,
+    schema: SchemaRef,
+}
+
+impl Layout {
+    fn add(
+        &mut self,
+        shape: &Shape,
+        column: &ColumnShape,
+        rules: &Rules,
+        is_key: bool,
+        is_shown: bool,
+    ) {
+        let is_wanted = is_key || is_shown;
+        let codec = is_wanted.then(|| codec(&column.kind, column.typmod, &rules.modes)).flatten();
+        let Some(codec) = codec else { return self.columns.push(None) };
+        let default = column.default.as_deref().and_then(|text| codec.default(text));
+        let plain = codec.schema(!column.is_required, default);
+        let mask = if is_shown { rules.mask(shape, column, &plain) } else { None };
+        let field = match is_shown {
+            true => Arc::new(rules.schema(shape, column, plain.clone(), mask.as_ref())),
+            false => Arc::new(plain.clone()),
+        };
+        if is_key {
+            // Structs carry the schema that they are bound to.
+            let is_same = *field == plain || !plain.fields().is_empty();
+            let schema = if is_same { Arc::clone(&field) } else { Arc::new(plain) };
+            let place = match is_shown && mask.is_none() {
+                true => Place::Shown(self.fields.len()),
+                false => Place::Beside(self.beside),
+            };
+            self.beside += usize::from(matches!(place, Place::Beside(_)));
+            self.key.push(KeyField { column: Arc::clone(&column.name), place, schema });
+        }
+        if is_shown {
+            self.unavailable.push(codec.unavailable());
+            self.fields.push((rules.field_name(&column.name), Arc::clone(&field)));
+        }
+        let role = match (is_shown, mask) {
+            (false, _) => Role::KeyOnly,
+            (true, Some(mask)) => Role::Masked { mask, is_key },
+            (true, None) => Role::Shown,
+        };
+        self.columns.push(Some(Column { codec: codec.bind(&field), field, role }));
+    }
+}
+
+/// A name that two fields have.
+fn twice(fields: &Fields) -> Option<Arc<str>> {
+    let mut seen = HashSet::with_capacity(fields.len());
+    fields.iter().map(|(name, _)| name).find(|name| !seen.insert(*name)).cloned()
+}
+
+/// One value of a row as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Field {
+    /// NULL.
+    Null,
+    /// A TOAST value that an UPDATE left alone.
+    Unchanged,
+    /// PostgreSQL's text.
+    Text(Bytes),
+    /// It was not sent, as it is not part of the replica identity.
+    Absent,
+}
+
+impl Table {
+    /// Makes the schemas and decoders of a table.
+    ///
+    /// # Errors
+    /// If names of columns are the same once they are adjusted.
+    pub(crate) fn new(shape: Shape, config: &Config, rules: &Rules) -> Result<Self> {
+        let (schema, name) = (&*shape.schema, &*shape.name);
+        let delimiter = &config.records.topic_delimiter;
+        let base = format!("{}{delimiter}{schema}{delimiter}{name}", config.topic_prefix);
+        let topic = names::topic(&base);
+        let key_names = rules.key(&shape);
+        let mut layout = Layout::default();
+        for column in &shape.columns {
+            let is_key = key_names.contains(&column.name);
+            let is_shown = config.filters.shows(schema, name, &column.name);
+            layout.add(&shape, column, rules, is_key, is_shown);
+        }
+        let Layout { columns, fields, key: key_fields, unavailable, .. } = layout;
+        // In the key's own order.
+        let in_order = key_names.iter();
+        let key_fields: Vec<_> = in_order
+            .filter_map(|name| key_fields.iter().find(|field| field.column == *name))
+            .collect();
+        let of_key =
+            |field: &&KeyField| (rules.field_name(&field.column), Arc::clone(&field.schema));
+        let of_key: Vec<_> = key_fields.iter().map(of_key).collect();
+        if let Some(twice) = twice(&fields).or_else(|| twice(&of_key)) {
+            return Err(Error::config(format!(
+                "two columns of table {schema}.{name} are called {twice} under \
+                 field.name.adjustment.mode; leave one out with column.exclude.list"
+            )));
+        }
+        let key = (!of_key.is_empty()).then(|| {
+            let name = rules.schema_name(&format!("{base}.Key"));
+            let schema = Arc::new(Schema::structure(of_key).named(name));
+            Key { schema, fields: key_fields.iter().map(|field| field.place).collect() }
+        });
+        let row = rules.schema_name(&format!("{base}.Value"));
+        let row = Arc::new(Schema::structure(fields).optional().named(row));
+        let envelope = rules.schema_name(&format!("{topic}.Envelope"));
+        Ok(Self {
+            topic: (*topic).into(),
+            collection: format!("{schema}.{name}").into(),
+            envelope: Arc::new(schemas::envelope(envelope, &row)),
+            row,
+            key,
+            columns,
+            unavailable: rules.shows_placeholder.then(|| unavailable.into()),
+            shape,
+        })
+    }
+
+    /// The columns that rows are decoded from, in order; `None` for one that is left out.
+    pub(crate) fn shown(&self) -> impl Iterator<Item = (&ColumnShape, bool)> {
+        self.shape
+            .columns
+            .iter()
+            .zip(&self.columns)
+            .map(|(shape, column)| (shape, column.is_some()))
+    }
+
+    /// Decodes a row from its fields, which come in the order of the columns.
+    ///
+    /// # Errors
+    /// [`towpath_sdk::ErrorKind::Data`] with the table and the column.
+    pub(crate) fn decode(&self, fields: impl Iterator<Item = Field>) -> Result<Row> {
+        let mut values = Vec::with_capacity(self.row.fields().len());
+        let mut beside = Vec::new();
+        let mut count = 0;
+        for (field, (column, shape)) in fields.zip(self.columns.iter().zip(&self.shape.columns)) {
+            count += 1;
+            let Some(column) = column else { continue };
+            let value = match field {
+                Field::Null => Value::Null,
+                Field::Unchanged => Value::Unchanged,
+                Field::Absent => column.absent(),
+                Field::Text(text) => column.codec.text(&text).map_err(|error| {
+                    error.context(format!(
+                        "decode column {} of table {}",
+                        shape.name, self.collection
+                    ))
+                })?,
+            };
+            match &column.role {
+                Role::Shown => values.push(value),
+                Role::Masked { mask, is_key } => {
+                    if *is_key {
+                        beside.push(value.clone());
+                    }
+                    values.push(mask.apply(value));
+                }
+                Role::KeyOnly => beside.push(value),
+            }
+        }
+        if count != self.columns.len() {
+            return Err(Error::data(format!(
+                "a row of table {} has {count} columns, not {}",
+                self.collection,
+                self.columns.len()
+            )));
+        }
+        Ok(Row { shown: Struct::new(Arc::clone(&self.row), values)?, beside })
+    }
+
+    /// Puts `unavailable.value.placeholder` in the place of what is not known of a row, if it is to be
+    /// shown here.
+    pub(crate) fn show_placeholder(&self, row: &mut Row) {
+        let Some(unavailable) = &self.unavailable else { return };
+        for (value, placeholder) in row.shown.values_mut().iter_mut().zip(unavailable) {
+            if *value == Value::Unchanged {
+                *value = placeholder.clone();
+            }
+        }
+    }
+
+    /// The key of a decoded row; null if the table has none.
+    ///
+    /// # Errors
+    /// If the row is not of this table.
+    pub(crate) fn key_of(&self, row: &Row) -> Result<Datum> {
+        let Some(key) = &self.key else { return Ok(Datum::null()) };
+        let value = |place: &Place| {
+            let value = match place {
+                Place::Shown(at) => row.shown.values().get(*at),
+                Place::Beside(at) => row.beside.get(*at),
+            };
+            value.cloned().unwrap_or_default()
+        };
+        let values = key.fields.iter().map(value).collect();
+        let key_value = Struct::new(Arc::clone(&key.schema), values)?;
+        Ok(Datum::new(Arc::clone(&key.schema), Value::Struct(key_value)))
+    }
+
+    /// Whether the table has a key.
+    #[must_use]
+    pub(crate) const fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+}
+
+impl Row {
+    /// What an UPDATE left alone is in the row before, if that is there whole.
+    pub(crate) fn fill_unchanged(&mut self, before: &Self) {
+        let fill = |values: &mut [Value], before: &[Value]| {
+            for (value, old) in values.iter_mut().zip(before) {
+                if *value == Value::Unchanged {
+                    *value = old.clone();
+                }
+            }
+        };
+        fill(self.shown.values_mut(), before.shown.values());
+        fill(&mut self.beside, &before.beside);
+    }
+}
+
+impl Column {
+    /// What is shown of a column that the replica identity does not cover: nothing, or, as Debezium
+    /// shows it, the default or the zero value of one that can't be null.
+    fn absent(&self) -> Value {
+        match &self.field.default {
+            _ if self.field.optional => Value::Null,
+            Some(default) => default.clone(),
+            None => self.codec.zero(),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The task.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use towpath_sdk::background::Background;
+use towpath_sdk::context::{SourceTaskContext, TaskContext};
+use towpath_sdk::offset::{SourceOffset, SourcePartition, StoredOffsets};
+use towpath_sdk::source::{Budget, SourceBatch, SourceTask};
+use towpath_sdk::{Error, ErrorKind, Result};
+
+use crate::client;
+use crate::config::Config;
+use crate::lsn::Lsn;
+use crate::offset::{self, Stored};
+use crate::pieces::{self, PieceReceiver};
+use crate::run::Run;
+use crate::wire::Connection;
+
+/// Reads one server.
+pub struct PostgresTask {
+    config: Arc<Config>,
+    cx: TaskContext,
+    confirmed: watch::Sender<Lsn>,
+    pieces: PieceReceiver,
+    work: Background,
+}
+
+impl PostgresTask {
+    pub(crate) fn new(config: Arc<Config>, cx: SourceTaskContext) -> Result<Self> {
+        let confirmed = watch::Sender::new(Lsn::ZERO);
+        let (pieces, work) = begin(&config, &cx.task, cx.offsets, &confirmed)?;
+        Ok(Self { config, cx: cx.task, confirmed, pieces, work })
+    }
+}
+
+/// How long dropping the slot may take.
+const DROP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// `slot.drop.on.stop`.
+async fn drop_slot(config: &Config, cx: &TaskContext) -> Result<()> {
+    let mut connection = Connection::connect(&client::target(config, &cx.connector)).await?;
+    match connection.drop_slot(&config.replication.slot_name, true).await {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+        _ => {
+            connection.close().await;
+            Ok(())
+        }
+    }
+}
+
+/// Starts the work from where offsets stand.
+fn begin(
+    config: &Arc<Config>,
+    cx: &TaskContext,
+    stored: StoredOffsets,
+    confirmed: &watch::Sender<Lsn>,
+) -> Result<(PieceReceiver, Background)> {
+    let (sender, pieces) = pieces::channel(config.engine.queue_bytes());
+    let run_id = format!("{:016x}-{}", cx.clock().now().millis(), cx.task);
+    let run =
+        Run::new(Arc::clone(config), cx.clone(), sender, stored, confirmed.subscribe(), &run_id)?;
+    Ok((pieces, cx.spawn("read from PostgreSQL", run.run())))
+}
+
+impl SourceTask for PostgresTask {
+    async fn poll(&mut self, room: Budget) -> Result<SourceBatch> {
+        match self.pieces.next(room).await {
+            Some(batch) => Ok(batch),
+            None => {
+                (&mut self.work).await?;
+                Err(Error::internal("read on: the work ended"))
+            }
+        }
+    }
+
+    async fn acknowledge(&mut self, upto: &[(SourcePartition, SourceOffset)]) -> Result<()> {
+        let partition = offset::partition(&self.config.topic_prefix);
+        for (_, offset) in upto.iter().filter(|(of, _)| *of == partition) {
+            let stored = Stored::read(offset)?;
+            let end = stored.position.end;
+            self.confirmed.send_if_modified(|confirmed| {
+                let is_later = end > *confirmed;
+                *confirmed = end.max(*confirmed);
+                is_later
+            });
+        }
+        Ok(())
+    }
+
+    async fn rewind(&mut self, to: &StoredOffsets) -> Result<()> {
+        let (pieces, work) = begin(&self.config, &self.cx, to.clone(), &self.confirmed)?;
+        (self.pieces, self.work) = (pieces, work);
+        Ok(())
+    }
+
+    async fn stop(self) -> Result<()> {
+        let Self { config, cx, work, pieces, .. } = self;
+        // The slot is free once the work's connection is gone.
+        drop((work, pieces));
+        if !config.replication.slot_drop_on_stop {
+            return Ok(());
+        }
+        let slot = &config.replication.slot_name;
+        let dropped = tokio::time::timeout(DROP_TIMEOUT, drop_slot(&config, &cx)).await;
+        dropped.unwrap_or_else(|_elapsed| {
+            let text = format!("drop the replication slot {slot}: it was still in use");
+            Err(Error::new(ErrorKind::Timeout, text))
+        })
+    }
+}
