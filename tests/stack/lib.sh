@@ -14,14 +14,19 @@ unset folder
 
 # The cache lies outside of the clone, so that a fresh clone finds everything installed.
 stack_cache=${TOWPATH_STACK_CACHE:-${HOME:-/root}/.cache/towpath-stack}
+# What runs under another account, which can't look into root's home.
+stack_open_cache=$stack_cache
+[ "$(id -u)" != 0 ] || stack_open_cache=${TOWPATH_STACK_CACHE:-/var/cache/towpath-stack}
 kafka_libs=$stack_cache/kafka-$kafka_version-$log4j_version
 connect_libs=$stack_cache/connect-$kafka_version-$log4j_version
 versitygw=$stack_cache/versitygw-$versitygw_version/versitygw
 toxiproxy=$stack_cache/toxiproxy-$toxiproxy_version/server
+postgres_15=/usr/lib/postgresql/15
+postgres_18=$stack_open_cache/postgres-$postgres_18_version
 cargo_deny=$stack_cache/cargo-deny-$cargo_deny_version
 
 # In the order of starting; stopping goes the other way.
-stack_servers=(kafka s3 toxiproxy connect)
+stack_servers=(kafka s3 toxiproxy postgres connect)
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -99,10 +104,12 @@ server_wait() {
 
 # server_stop DIR SERVER: asks it to stop, and kills it when it has not done so within 20 seconds.
 server_stop() {
-    local dir=$1 server=$2 pid deadline=$((SECONDS + ${TOWPATH_STACK_STOP_TIMEOUT:-20}))
+    local dir=$1 server=$2 pid signal=TERM deadline=$((SECONDS + ${TOWPATH_STACK_STOP_TIMEOUT:-20}))
+    # PostgreSQL waits for its clients when it hears TERM.
+    [ "$server" != postgres ] || signal=INT
     if pid=$(server_pid "$dir" "$server"); then
-        kill -TERM "$pid" 2> /dev/null || true
-        kill -CONT "$pid" 2> /dev/null || true # A frozen process can't hear TERM.
+        kill -"$signal" "$pid" 2> /dev/null || true
+        kill -CONT "$pid" 2> /dev/null || true # A frozen process can't hear it.
         while server_pid "$dir" "$server" > /dev/null; do
             if [ "$SECONDS" -ge "$deadline" ]; then
                 say "$server did not stop in time: killing it"

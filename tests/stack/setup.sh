@@ -16,11 +16,11 @@ script() {
 draw_settings() {
     local name
     for name in kafka kafka_controller kafka_sasl kafka_ssl kafka_sasl_ssl kafka_behind_faulty kafka_faulty \
-        s3 s3_faulty toxiproxy connect; do
+        s3 s3_faulty toxiproxy postgres connect; do
         free_port
         echo "port_$name=$free_port"
     done
-    for name in admin alice certs s3; do
+    for name in admin alice certs s3 postgres; do
         echo "password_$name=fake-$name-$RANDOM$RANDOM"
     done
 }
@@ -163,6 +163,33 @@ END
 export TOWPATH_TEST_TOXIPROXY=http://127.0.0.1:$port_toxiproxy
 export TOWPATH_TEST_KAFKA_FAULTY=127.0.0.1:$port_kafka_faulty
 export TOWPATH_TEST_S3_FAULTY=http://127.0.0.1:$port_s3_faulty
+END
+}
+
+# PostgreSQL refuses to run as root: it gets the package's account then, which needs a way to its folder.
+setup_postgres() {
+    local dir=$1 data=$1/postgres/data as=()
+    mkdir -p "$data"
+    if [ ! -f "$data/PG_VERSION" ]; then echo "$password_postgres" > "$dir/postgres/password"; fi
+    if [ "$(id -u)" = 0 ]; then
+        as=(setpriv --reuid=postgres --regid=postgres --clear-groups)
+        chmod 711 "$dir" "$dir/postgres"
+        chown -R postgres: "$data" "$dir/postgres/password"
+    fi
+    if [ ! -f "$data/PG_VERSION" ]; then
+        "${as[@]}" "$postgres_15/bin/initdb" -D "$data" -U towpath -A scram-sha-256 --no-sync -E UTF8 --locale=C \
+            --pwfile="$dir/postgres/password" > "$dir/postgres/initdb.log" 2>&1 \
+            || die "initdb failed: $(tail -n 5 "$dir/postgres/initdb.log")"
+    fi
+    script "$dir/postgres/run" "${as[@]}" "$postgres_15/bin/postgres" -D "$data" -h 127.0.0.1 -p "$port_postgres" \
+        -c unix_socket_directories= -c wal_level=logical -c max_replication_slots=20 -c max_wal_senders=20 \
+        -c fsync=off -c max_wal_size=4GB
+    script "$dir/postgres/ask" env "PGPASSWORD=$password_postgres" "$postgres_15/bin/psql" -h 127.0.0.1 \
+        -p "$port_postgres" -U towpath -d postgres -qtAc 'select 1'
+    cat > "$dir/postgres/env" << END
+export TOWPATH_TEST_POSTGRES=127.0.0.1:$port_postgres
+export TOWPATH_TEST_POSTGRES_USER=towpath
+export TOWPATH_TEST_POSTGRES_PASSWORD=$password_postgres
 END
 }
 
