@@ -34,6 +34,21 @@ s3() {
   curl -sS -m 10 --aws-sigv4 "aws:amz:$TOWPATH_TEST_S3_REGION:s3" -u "$S3_ACCESS_KEY:$S3_SECRET_KEY" \
     -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' "$@"
 }
+# A database of this run's own would need another configuration: the examples' own is made anew.
+export PG_HOST=${TOWPATH_TEST_POSTGRES%:*} PG_PORT=${TOWPATH_TEST_POSTGRES#*:}
+export PG_USER=$TOWPATH_TEST_POSTGRES_USER PG_PASSWORD=$TOWPATH_TEST_POSTGRES_PASSWORD
+sql() { # DATABASE STATEMENT…: each statement by itself
+  local database=$1 statement
+  shift
+  for statement; do
+    PGPASSWORD=$PG_PASSWORD "$TOWPATH_TEST_PG15/psql" -h "$PG_HOST" -p "$PG_PORT" -U "$PG_USER" -d "$database" \
+      -v ON_ERROR_STOP=1 -qtAc "$statement"
+  done
+}
+sql postgres "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = 'shop'" \
+  'drop database if exists shop with (force)' 'create database shop'
+sql shop 'create table customers (id int primary key, name text)' \
+  "insert into customers select i, 'customer ' || i from generate_series(1, 100) i"
 for bucket in clicks orders; do s3 -X PUT "$S3_URL/$bucket" > /dev/null; done
 
 # own PORT NAME: what must be this stack's own, as variables, which win over a file.
@@ -86,11 +101,18 @@ at_least() { [ "$(lines "$1")" -ge "$2" ]; }
 for p in "$port" "$compose_port"; do until_true 90 ready "$p" || fail "the worker on port $p is not ready"; done
 put "$port" clicks file-to-kafka.json
 put "$port" clicks-to-s3 kafka-to-s3.json
+put "$port" shop postgres-to-kafka.json
 put "$compose_port" orders orders.json
 put "$compose_port" orders-to-s3 orders-to-s3.json
 # 295 of the file's 300 clicks are sound, so two objects of 100 are complete; the broken ones are dead letters.
 until_true 90 at_least clicks 200 || fail "$(lines clicks) clicks are in the bucket"
 until_true 90 at_least orders 1000 || fail "$(lines orders) orders are in the bucket"
+customers() { kcat -C -q -e -b "$TOWPATH_TEST_KAFKA" -t shop.public.customers -o beginning 2> /dev/null | grep -c "$1"; }
+read_all() { [ "$(customers '"op":"r"')" -ge 100 ]; }
+until_true 90 read_all || fail "$(customers '"op":"r"') customers were read"
+sql shop "update customers set name = 'another' where id = 7"
+updated() { [ "$(customers '"after":{"id":7,"name":"another"}')" -ge 1 ]; }
+until_true 90 updated || fail 'the update of a customer did not come'
 curl -sf "localhost:$compose_port/towpath/v1/connectors/orders-to-s3/status" | grep -q '"delivery":"exactly-once"' \
   || fail 'the example for S3 promises less than exactly-once'
 for pid in "${pids[@]}"; do
@@ -98,4 +120,5 @@ for pid in "${pids[@]}"; do
   wait "$pid" || fail "worker $pid did not stop well"
 done
 pids=()
-echo "examples: $(lines clicks) clicks and $(lines orders) orders are in their buckets"
+sql postgres "select pg_drop_replication_slot('shop')" 'drop database shop with (force)' > /dev/null
+echo "examples: $(lines clicks) clicks and $(lines orders) orders are in their buckets, and customers in their topic"

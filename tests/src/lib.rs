@@ -4,6 +4,7 @@
 //! are those of `tests/stack`.
 
 pub mod bucket;
+pub mod capture;
 pub mod dlq;
 pub mod faults;
 pub mod kafka;

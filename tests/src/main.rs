@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use towpath_tests::{dlq, faults, kill};
+use towpath_tests::{capture, dlq, faults, kill};
 
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -28,10 +28,20 @@ async fn run() -> Result<()> {
             }
             Ok(())
         }
+        ["capture", rounds, seed] => {
+            let (rounds, seed): (u64, u64) = (rounds.parse()?, seed.parse()?);
+            for round in 0..rounds {
+                eprint(&format!("capture round {} of {rounds}, seed {}", round + 1, seed + round));
+                capture::round(seed + round).await?;
+            }
+            Ok(())
+        }
         ["dlq"] => dlq::replay().await,
         ["faults"] => faults::run("", eprint).await,
         ["faults", filter] => faults::run(filter, eprint).await,
-        _ => bail!("usage: towpath-tests kill ROUNDS SEED | dlq | faults [NAME]"),
+        _ => bail!(
+            "usage: towpath-tests kill ROUNDS SEED | capture ROUNDS SEED | dlq | faults [NAME]"
+        ),
     }
 }
 

@@ -13,6 +13,7 @@ pub(crate) fn registry() -> Registry {
         .sink::<towpath_connector_file::stream_sink::FileStreamSink>()
         .sink::<towpath_connector_file::sink::FileSink>()
         .sink::<towpath_connector_null::NullSink>()
+        .source::<towpath_connector_postgres::PostgresSource>()
         .sink::<towpath_connector_s3::S3Sink>()
         .sink::<towpath_connector_s3::AivenS3Sink>();
     registry
