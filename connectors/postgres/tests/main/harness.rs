@@ -360,9 +360,15 @@ impl Reader {
         for mark in batch.marks {
             let covers = before + mark.after;
             match self.marks[old..].last_mut() {
-                Some(last) if last.covers == covers => last.marks.push(mark),
+                // Of two of one partition either may be stored.
+                Some(last)
+                    if last.covers == covers
+                        && last.marks.iter().all(|other| other.partition != mark.partition) =>
+                {
+                    last.marks.push(mark);
+                }
                 Some(last) => {
-                    assert!(last.covers < covers, "marks out of order");
+                    assert!(last.covers <= covers, "marks out of order");
                     self.marks.push(Standing { covers, marks: vec![mark] });
                 }
                 None => self.marks.push(Standing { covers, marks: vec![mark] }),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use towpath_connector_postgres::lsn::Lsn;
 use towpath_connector_postgres::wire::Connection;
 use towpath_sdk::offset::SourcePartition;
+use towpath_sdk::source::Budget;
 
 use crate::harness::{PATIENCE, Reader, Tables, same};
 use crate::server::{Options, Server, Stop};
@@ -359,23 +360,19 @@ async fn debeziums_offsets_are_gone_on_from() {
     // Where each change is, how many with its LSN came before, and where its transaction begins.
     let mut places = Vec::new();
     while !has(9)(&reader) {
-        reader
-            .poll_for(
-                towpath_sdk::source::Budget { bytes: 1 << 20, records: 1 },
-                Duration::from_secs(5),
-            )
-            .await
-            .unwrap();
-        reader.store_all().await.unwrap();
-        let offset = reader.offset().unwrap();
-        let number = |key: &str| offset.get_i64(key);
-        let is_within = offset.get_str("messageType").is_none();
-        places.push((
-            changes(&reader).len(),
-            number("lsn_proc").unwrap(),
-            number("lsn_commit").unwrap(),
-            is_within.then(|| number("lsn_events_processed").unwrap()),
-        ));
+        reader.poll_for(Budget { bytes: 1, records: 1 }, PATIENCE).await.unwrap();
+        while reader.marks_count() > 0 {
+            reader.store(1).await.unwrap();
+            let offset = reader.offset().unwrap();
+            let number = |key: &str| offset.get_i64(key);
+            let is_within = offset.get_str("messageType").is_none();
+            places.push((
+                changes(&reader).len(),
+                number("lsn_proc").unwrap(),
+                number("lsn_commit").unwrap(),
+                is_within.then(|| number("lsn_events_processed").unwrap()),
+            ));
+        }
     }
     reader
         .read_until(|reader| reader.offset().unwrap().get_str("messageType") == Some("COMMIT"))
