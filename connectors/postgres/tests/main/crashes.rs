@@ -94,7 +94,7 @@ async fn whatever_happens_every_change_comes_once() {
                 transactions_are_whole(&reader.once);
             }
             compare(reader, &client, via_root, &log(&client, via_root).await).await;
-            assert!(reader.looks > 10);
+            assert!(reader.looks > 2, "the confirmed LSN was hardly looked at");
         }
     }
 }
