@@ -63,6 +63,31 @@ pub(crate) struct Origin {
     pub(crate) timeline: u32,
 }
 
+/// Up to where everything is stored, on which server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Confirmed {
+    origin: Option<Origin>,
+    end: Lsn,
+}
+
+impl Confirmed {
+    /// Takes what an offset that was stored says; whether that is news. Offsets of one server ascend, and
+    /// those of another say nothing of it.
+    pub(crate) fn take(&mut self, stored: &Stored) -> bool {
+        let (origin, end) = (stored.origin, stored.position.end);
+        if self.origin == origin && end <= self.end {
+            return false;
+        }
+        *self = Self { origin, end };
+        true
+    }
+
+    /// What the server may be told.
+    pub(crate) fn on(&self, origin: Origin) -> Lsn {
+        if self.origin == Some(origin) { self.end } else { Lsn::ZERO }
+    }
+}
+
 /// A stored offset of the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stored {
@@ -275,6 +300,22 @@ mod tests {
         assert!(!Stored::read(&offset(snapshot)).unwrap().is_snapshot_done);
         assert!(Stored::read(&offset("{}")).is_err());
         assert!(Stored::read(&offset(r#"{"lsn":"7"}"#)).is_err());
+    }
+
+    #[test]
+    fn what_is_stored_of_one_server_says_nothing_of_another() {
+        let stored = |timeline, end| Stored {
+            position: Position::between(Lsn(end)),
+            origin: Some(Origin { system: 1, timeline }),
+            is_snapshot_done: true,
+            trail: Trail::default(),
+        };
+        let on = |confirmed: &Confirmed, timeline| confirmed.on(Origin { system: 1, timeline });
+        let mut confirmed = Confirmed::default();
+        assert!(confirmed.take(&stored(1, 100)) && !confirmed.take(&stored(1, 90)));
+        assert_eq!((on(&confirmed, 1), on(&confirmed, 2)), (Lsn(100), Lsn::ZERO));
+        assert!(confirmed.take(&stored(2, 50)));
+        assert_eq!((on(&confirmed, 1), on(&confirmed, 2)), (Lsn::ZERO, Lsn(50)));
     }
 
     #[test]

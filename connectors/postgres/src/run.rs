@@ -21,7 +21,7 @@ use crate::config::snapshot::{Course, Locking, Order, Rows};
 use crate::envelope::{Envelopes, SnapshotMark, Source};
 use crate::gap::{self, ServerState};
 use crate::lsn::Lsn;
-use crate::offset::{self, Origin, Position, Stored, Trail};
+use crate::offset::{self, Confirmed, Origin, Position, Stored, Trail};
 use crate::output::Output;
 use crate::pieces::{Piece, PieceSender};
 use crate::preflight;
@@ -41,7 +41,7 @@ pub(crate) struct Run {
     cx: TaskContext,
     target: Target,
     output: Output,
-    confirmed: watch::Receiver<Lsn>,
+    confirmed: watch::Receiver<Confirmed>,
     envelopes: Arc<Envelopes>,
     /// What `snapshot.mode` means.
     course: Course,
@@ -74,7 +74,7 @@ impl Run {
         cx: TaskContext,
         sender: PieceSender,
         stored: StoredOffsets,
-        confirmed: watch::Receiver<Lsn>,
+        confirmed: watch::Receiver<Confirmed>,
         run_id: &str,
     ) -> Result<Self> {
         let rules = Rules::new(&config)?;

@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::envelope::{Change, Envelopes, Order, SnapshotMark, Source};
 use crate::heartbeat::{self, Heartbeat};
 use crate::lsn::Lsn;
-use crate::offset::{self, Origin, Position, Resume, Stored, Trail};
+use crate::offset::{self, Confirmed, Origin, Position, Resume, Stored, Trail};
 use crate::output::Output;
 use crate::pgoutput::{
     Begin, Column, Commit, Logical, Message, Old, Relation, ReplicaIdentity, StreamCommit, Tuple,
@@ -64,7 +64,7 @@ pub(crate) struct Streaming<'a> {
     /// Where pieces go.
     pub(crate) output: &'a Output,
     /// Up to where everything is stored.
-    pub(crate) confirmed: watch::Receiver<Lsn>,
+    pub(crate) confirmed: watch::Receiver<Confirmed>,
     /// Which server it is.
     pub(crate) origin: Origin,
     /// The time.
@@ -213,7 +213,7 @@ impl<'a> Reader<'a> {
     /// Tells the server what is stored. Zero tells it nothing.
     async fn tell(&mut self) -> Result<()> {
         self.of.spilled.set(self.spill.on_disk().cast_signed());
-        let mut confirmed = *self.of.confirmed.borrow_and_update();
+        let mut confirmed = self.of.confirmed.borrow_and_update().on(self.of.origin);
         if !self.of.config.replication.confirms() {
             confirmed = Lsn::ZERO;
         }

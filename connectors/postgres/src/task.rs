@@ -12,8 +12,7 @@ use towpath_sdk::{Error, ErrorKind, Result};
 
 use crate::client;
 use crate::config::Config;
-use crate::lsn::Lsn;
-use crate::offset::{self, Stored};
+use crate::offset::{self, Confirmed, Stored};
 use crate::pieces::{self, PieceReceiver};
 use crate::run::Run;
 use crate::wire::Connection;
@@ -22,16 +21,22 @@ use crate::wire::Connection;
 pub struct PostgresTask {
     config: Arc<Config>,
     cx: TaskContext,
-    confirmed: watch::Sender<Lsn>,
+    confirmed: watch::Sender<Confirmed>,
+    /// `None` only while it is begun anew.
+    working: Option<Working>,
+}
+
+/// What reads, and what comes of it.
+struct Working {
     pieces: PieceReceiver,
     work: Background,
 }
 
 impl PostgresTask {
     pub(crate) fn new(config: Arc<Config>, cx: SourceTaskContext) -> Result<Self> {
-        let confirmed = watch::Sender::new(Lsn::ZERO);
-        let (pieces, work) = begin(&config, &cx.task, cx.offsets, &confirmed)?;
-        Ok(Self { config, cx: cx.task, confirmed, pieces, work })
+        let confirmed = watch::Sender::new(Confirmed::default());
+        let working = begin(&config, &cx.task, cx.offsets, &confirmed)?;
+        Ok(Self { config, cx: cx.task, confirmed, working: Some(working) })
     }
 }
 
@@ -55,21 +60,24 @@ fn begin(
     config: &Arc<Config>,
     cx: &TaskContext,
     stored: StoredOffsets,
-    confirmed: &watch::Sender<Lsn>,
-) -> Result<(PieceReceiver, Background)> {
+    confirmed: &watch::Sender<Confirmed>,
+) -> Result<Working> {
     let (sender, pieces) = pieces::channel(config.engine.queue_bytes());
     let run_id = format!("{:016x}-{}", cx.clock().now().millis(), cx.task);
     let run =
         Run::new(Arc::clone(config), cx.clone(), sender, stored, confirmed.subscribe(), &run_id)?;
-    Ok((pieces, cx.spawn("read from PostgreSQL", run.run())))
+    Ok(Working { pieces, work: cx.spawn("read from PostgreSQL", run.run()) })
 }
 
 impl SourceTask for PostgresTask {
     async fn poll(&mut self, room: Budget) -> Result<SourceBatch> {
-        match self.pieces.next(room).await {
+        let Some(Working { pieces, work }) = &mut self.working else {
+            return Err(Error::internal("read: the work could not be begun anew"));
+        };
+        match pieces.next(room).await {
             Some(batch) => Ok(batch),
             None => {
-                (&mut self.work).await?;
+                work.await?;
                 Err(Error::internal("read on: the work ended"))
             }
         }
@@ -79,26 +87,22 @@ impl SourceTask for PostgresTask {
         let partition = offset::partition(&self.config.topic_prefix);
         for (_, offset) in upto.iter().filter(|(of, _)| *of == partition) {
             let stored = Stored::read(offset)?;
-            let end = stored.position.end;
-            self.confirmed.send_if_modified(|confirmed| {
-                let is_later = end > *confirmed;
-                *confirmed = end.max(*confirmed);
-                is_later
-            });
+            self.confirmed.send_if_modified(|confirmed| confirmed.take(&stored));
         }
         Ok(())
     }
 
     async fn rewind(&mut self, to: &StoredOffsets) -> Result<()> {
-        let (pieces, work) = begin(&self.config, &self.cx, to.clone(), &self.confirmed)?;
-        (self.pieces, self.work) = (pieces, work);
+        // Its connections go first, as they hold the slot.
+        self.working = None;
+        self.working = Some(begin(&self.config, &self.cx, to.clone(), &self.confirmed)?);
         Ok(())
     }
 
     async fn stop(self) -> Result<()> {
-        let Self { config, cx, work, pieces, .. } = self;
+        let Self { config, cx, working, .. } = self;
         // The slot is free once the work's connection is gone.
-        drop((work, pieces));
+        drop(working);
         if !config.replication.slot_drop_on_stop {
             return Ok(());
         }
