@@ -35,7 +35,10 @@ impl SourceConnector for PostgresSource {
     }
 
     fn guarantee(_config: &Config) -> Guarantee {
-        Guarantee::exactly_once("offsets say which change of which transaction was the last")
+        Guarantee::exactly_once(
+            "offsets say which change of which transaction was the last; only rows that change while a \
+             snapshot is interrupted come more than once",
+        )
     }
 
     async fn start(_config: Arc<Config>, _cx: ConnectorContext) -> Result<Self> {
