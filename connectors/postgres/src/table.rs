@@ -64,6 +64,8 @@ pub(crate) struct Table {
     pub(crate) topic: Topic,
     /// `schema.table`, as transaction metadata calls it.
     pub(crate) collection: Arc<str>,
+    /// Its schema and its name, as the block `source` has them.
+    pub(crate) names: [Value; 2],
     /// The schema of a row.
     pub(crate) row: SchemaRef,
     /// The schema of a record's value.
@@ -247,6 +249,7 @@ impl Table {
         Ok(Self {
             topic: (*topic).into(),
             collection: format!("{schema}.{name}").into(),
+            names: [schema, name].map(|text| Value::String(text.to_owned().into())),
             envelope: Arc::new(schemas::envelope(envelope, &row)),
             row,
             key,

@@ -180,7 +180,7 @@ impl Envelopes {
         }
     }
 
-    fn source(&self, schema: &str, table: &str, source: &Source) -> Result<Value> {
+    fn source(&self, [schema, table]: &[Value; 2], source: &Source) -> Result<Value> {
         let sequence = match source.last_commit {
             Some(commit) => format!("[\"{}\",\"{}\"]", commit.0, source.lsn.0),
             None => format!("[null,\"{}\"]", source.lsn.0),
@@ -195,8 +195,8 @@ impl Envelopes {
             Value::String(sequence.into()),
             Value::Int64(source.ts_us),
             Value::Int64(source.ts_us.saturating_mul(1000)),
-            text(schema),
-            text(table),
+            schema.clone(),
+            table.clone(),
             maybe(source.tx_id.map(i64::from)),
             lsn_value(source.lsn),
             Value::Null,
@@ -319,7 +319,7 @@ impl Envelopes {
         let values = vec![
             before,
             after,
-            self.source(&table.shape.schema, &table.shape.name, source)?,
+            self.source(&table.names, source)?,
             Self::transaction(source, order)?,
             Value::String(towpath_sdk::Text::from_static(op)),
             Value::Int64(now.millis()),
@@ -355,7 +355,7 @@ impl Envelopes {
         let values = vec![
             Value::String(towpath_sdk::Text::from_static("m")),
             Value::Int64(now.millis()),
-            self.source("", "", source)?,
+            self.source(&[text(""), text("")], source)?,
             Self::transaction(source, order)?,
             Value::Struct(block),
         ];

@@ -1,0 +1,360 @@
+//! What messages of a transaction mean.
+//!
+//! Duty: make tables of relation messages and records of changes, and count both what was handed over
+//! before and what is now.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use towpath_sdk::{Error, Result};
+
+use super::Reader;
+use crate::catalog::{self, Types};
+use crate::envelope::{Change, Envelopes, Order, SnapshotMark, Source};
+use crate::heartbeat;
+use crate::lsn::Lsn;
+use crate::offset::{Position, Trail};
+use crate::pgoutput::{
+    Begin, Column, Commit, Logical, Message, Old, Relation, ReplicaIdentity, Tuple,
+};
+use crate::table::{ColumnShape, Field, Row, Shape, Table};
+
+/// How often a change that the log tells of is looked for in the catalog again, and how long it takes
+/// to become visible.
+const VISIBLE_TRIES: u32 = 5;
+const VISIBLE_WAIT: Duration = Duration::from_millis(5);
+
+/// A transaction that has begun.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    xid: u32,
+    ts_us: i64,
+    /// Whether its begin was shown.
+    is_shown: bool,
+    total: u64,
+    /// How many changes each table had, in the order of their first.
+    collections: Vec<(Arc<str>, u64)>,
+}
+
+impl Reader<'_> {
+    /// What a message of a transaction that has ended means.
+    pub(super) async fn apply(&mut self, lsn: Lsn, message: Message) -> Result<()> {
+        match message {
+            Message::Begin(begin) => self.begin(begin),
+            Message::Commit(commit) => self.commit(commit)?,
+            Message::Relation(relation) => self.relation(relation).await?,
+            Message::Insert(insert) => {
+                self.row(lsn, insert.relation, |table| {
+                    Ok(Change::Create(table.decode(fields(&insert.new))?))
+                })?;
+            }
+            Message::Update(update) => {
+                self.row(lsn, update.relation, |table| {
+                    let before =
+                        update.old.as_ref().map(|old| decode_old(table, old)).transpose()?;
+                    let mut after = table.decode(fields(&update.new))?;
+                    if let (Some(Old::Row(_)), Some(before)) = (&update.old, &before) {
+                        after.fill_unchanged(before);
+                    }
+                    table.show_placeholder(&mut after);
+                    Ok(Change::Update { before, after })
+                })?;
+            }
+            Message::Delete(delete) => {
+                self.row(lsn, delete.relation, |table| {
+                    Ok(Change::Delete(decode_old(table, &delete.old)?))
+                })?;
+            }
+            Message::Truncate(truncate) => {
+                for relation in truncate.relations {
+                    self.row(lsn, relation, |_| Ok(Change::Truncate))?;
+                }
+            }
+            Message::Logical(logical) => self.logical(lsn, &logical)?,
+            Message::Origin(_) | Message::Type(_) => {}
+            Message::StreamStart(_)
+            | Message::StreamStop
+            | Message::StreamCommit(_)
+            | Message::StreamAbort(_) => {
+                return Err(Error::internal("read a block of a transaction within another"));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn begin(&mut self, begin: Begin) {
+        self.idle = None;
+        self.trail = Trail { tx_id: Some(begin.xid), ts_us: Some(begin.committed_at_us) };
+        self.transaction = Some(Transaction {
+            xid: begin.xid,
+            ts_us: begin.committed_at_us,
+            is_shown: false,
+            total: 0,
+            collections: Vec::new(),
+        });
+    }
+
+    pub(super) fn commit(&mut self, commit: Commit) -> Result<()> {
+        if let Some(transaction) = self.transaction.take()
+            && transaction.is_shown
+        {
+            let Transaction { xid, ts_us, collections, .. } = &transaction;
+            let end = self.of.envelopes.transaction_record(
+                *xid,
+                commit.end_lsn,
+                *ts_us,
+                Some(collections),
+            )?;
+            self.piece.records.push(end);
+        }
+        self.resume.transaction_ended();
+        self.position = Position::between(commit.end_lsn);
+        self.last_commit = Some(commit.end_lsn);
+        self.boundary = Some((self.piece.records.len(), self.position, self.trail));
+        Ok(())
+    }
+
+    async fn relation(&mut self, relation: Relation) -> Result<()> {
+        let oid = relation.oid;
+        let table = match self.of.config.filters.captures(&relation.namespace, &relation.name) {
+            true => Some(Arc::new(self.table(relation).await?)),
+            false => None,
+        };
+        self.tables.insert(oid, table);
+        Ok(())
+    }
+
+    /// The table that a relation message describes, with what the catalog adds.
+    async fn table(&mut self, relation: Relation) -> Result<Table> {
+        let details = self.details(&relation).await?;
+        if relation.columns.iter().any(|column| self.types.get(column.type_oid).is_none()) {
+            self.types = Types::load(self.of.client).await?;
+        }
+        let columns = relation.columns.iter().map(|column| {
+            let kind = self.types.get(column.type_oid);
+            let kind = kind.ok_or_else(|| catalog::unknown_type(column.type_oid))?;
+            let (is_required, default) = details.column(&column.name);
+            Ok(ColumnShape {
+                name: Arc::clone(&column.name),
+                kind: Arc::clone(kind),
+                typmod: column.type_modifier,
+                is_required,
+                is_identity: column.is_key,
+                default,
+            })
+        });
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        // The key as of this LSN is what the message says, in the order that the catalog has it; under
+        // FULL the message calls every column a key.
+        let flagged = relation.columns.iter().filter(|column| column.is_key);
+        let mut key: Vec<Arc<str>> = flagged.map(|column| Arc::clone(&column.name)).collect();
+        let is_primary = relation.replica_identity == ReplicaIdentity::Default && !key.is_empty();
+        let is_same =
+            key.len() == details.key.len() && key.iter().all(|name| details.key.contains(name));
+        if !is_primary || is_same {
+            key = details.key;
+        }
+        let shape = Shape {
+            oid: relation.oid,
+            schema: relation.namespace,
+            name: relation.name,
+            columns,
+            key,
+        };
+        Table::new(shape, self.of.config, self.of.rules)
+    }
+
+    /// What the catalog knows of a relation. The log may tell of a transaction a moment before other
+    /// sessions see what it did, so a column that is not there yet is waited for; one that is not there
+    /// any more never comes.
+    async fn details(&self, relation: &Relation) -> Result<catalog::Details> {
+        let mut tries = 0;
+        loop {
+            let details = catalog::details(self.of.client, relation.oid).await?;
+            let is_whole = relation.columns.iter().all(|column| details.has(&column.name));
+            if is_whole || tries == VISIBLE_TRIES {
+                return Ok(details);
+            }
+            tries += 1;
+            tokio::time::sleep(VISIBLE_WAIT).await;
+        }
+    }
+
+    fn row(
+        &mut self,
+        lsn: Lsn,
+        relation: u32,
+        decode: impl FnOnce(&Table) -> Result<Change>,
+    ) -> Result<()> {
+        let is_old = self.resume.skips(lsn);
+        if is_old && !self.of.config.records.provide_transaction_metadata {
+            return Ok(());
+        }
+        let found = self.tables.get(&relation).ok_or_else(|| {
+            Error::internal(format!("find table {relation}, of which no relation message came"))
+        })?;
+        if let Some(table) = found.clone() {
+            let change = decode(&table)?;
+            let operation = match &change {
+                Change::Read(_) => "r",
+                Change::Create(_) => "c",
+                Change::Update { .. } => "u",
+                Change::Delete(_) => "d",
+                Change::Truncate => "t",
+            };
+            let is_skipped = self.of.config.filters.skips(operation)
+                || self.of.config.columns.skip_messages_without_change && change.shows_nothing();
+            match is_skipped {
+                true => {}
+                false if is_old => self.count_old(&table, &change)?,
+                false => self.show(lsn, &table, change)?,
+            }
+        }
+        if !is_old {
+            self.position.advance(lsn);
+        }
+        Ok(())
+    }
+
+    /// Counts a change that was shown before, so that those after it have the numbers they would have.
+    fn count_old(&mut self, table: &Table, change: &Change) -> Result<()> {
+        let times = if Envelopes::moved(table, change)?.is_some() { 2 } else { 1 };
+        if let Some(transaction) = &mut self.transaction {
+            transaction.is_shown = true;
+            for _ in 0..times {
+                transaction.count(&table.collection);
+            }
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, lsn: Lsn, table: &Table, change: Change) -> Result<()> {
+        self.is_idle = false;
+        self.show_begin(lsn)?;
+        let source = self.source(lsn);
+        let now = self.of.clock.now();
+        let with_order = self.of.config.records.provide_transaction_metadata;
+        let Self { of, transaction, piece, .. } = self;
+        let order = || match transaction {
+            Some(transaction) if with_order => Some(transaction.count(&table.collection)),
+            _ => None,
+        };
+        of.envelopes.change(table, change, &source, order, now, &mut piece.records)
+    }
+
+    /// Shows the begin of a transaction before its first change.
+    fn show_begin(&mut self, lsn: Lsn) -> Result<()> {
+        if let Some(transaction) = &mut self.transaction
+            && self.of.config.records.provide_transaction_metadata
+            && !std::mem::replace(&mut transaction.is_shown, true)
+        {
+            let Transaction { xid, ts_us, .. } = *transaction;
+            let begin = self.of.envelopes.transaction_record(xid, lsn, ts_us, None)?;
+            self.piece.records.push(begin);
+        }
+        Ok(())
+    }
+
+    fn source(&self, lsn: Lsn) -> Source {
+        Source {
+            snapshot: SnapshotMark::No,
+            ts_us: self.trail.ts_us.unwrap_or_default(),
+            tx_id: self.trail.tx_id,
+            lsn,
+            last_commit: self.last_commit,
+        }
+    }
+
+    pub(super) fn logical(&mut self, lsn: Lsn, logical: &Logical) -> Result<()> {
+        if logical.transactional && self.resume.skips(lsn) {
+            // It was shown before, as `count_old` has it of rows.
+            if let Some(transaction) = &mut self.transaction
+                && self.of.config.records.provide_transaction_metadata
+            {
+                transaction.is_shown = true;
+                transaction.count(&MESSAGES.into());
+            }
+            return Ok(());
+        }
+        let is_own = *logical.prefix == *heartbeat::PREFIX;
+        if is_own || !self.of.config.filters.takes_message(&logical.prefix) {
+            if logical.transactional {
+                self.position.advance(lsn);
+            }
+            return Ok(());
+        }
+        self.is_idle = false;
+        let mut source = self.source(lsn);
+        if logical.transactional {
+            self.show_begin(lsn)?;
+        } else {
+            source.tx_id = None;
+            source.ts_us = self.of.clock.now().millis().saturating_mul(1000);
+        }
+        let order = match &mut self.transaction {
+            Some(transaction)
+                if logical.transactional && self.of.config.records.provide_transaction_metadata =>
+            {
+                Some(transaction.count(&MESSAGES.into()))
+            }
+            _ => None,
+        };
+        let now = self.of.clock.now();
+        let record =
+            self.of.envelopes.message(&logical.prefix, &logical.content, &source, order, now)?;
+        self.piece.records.push(record);
+        if logical.transactional {
+            self.position.advance(lsn);
+        } else {
+            // It comes between transactions, and its LSN is where the log goes on after it.
+            self.position.end = self.position.end.max(lsn);
+            if self.position.within.is_none() {
+                self.boundary = Some((self.piece.records.len(), self.position, self.trail));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What transaction metadata calls logical messages.
+const MESSAGES: &str = "message";
+
+impl Transaction {
+    fn count(&mut self, collection: &Arc<str>) -> Order {
+        self.total += 1;
+        let at = self.collections.iter().position(|(name, _)| name == collection);
+        let at = at.unwrap_or_else(|| {
+            self.collections.push((Arc::clone(collection), 0));
+            self.collections.len() - 1
+        });
+        let mut in_collection = 1;
+        if let Some((_, count)) = self.collections.get_mut(at) {
+            *count += 1;
+            in_collection = *count;
+        }
+        Order { total: self.total, in_collection }
+    }
+}
+
+fn fields(tuple: &Tuple) -> impl Iterator<Item = Field> {
+    tuple.columns().map(|column| match column {
+        Column::Null => Field::Null,
+        Column::Unchanged => Field::Unchanged,
+        // Binary is not asked for.
+        Column::Text(value) | Column::Binary(value) => Field::Text(tuple.share(value)),
+    })
+}
+
+/// The row before a change; columns that are not part of the identity are not there.
+fn decode_old(table: &Table, old: &Old) -> Result<Row> {
+    match old {
+        Old::Row(tuple) => table.decode(fields(tuple)),
+        Old::Key(tuple) => {
+            let columns = fields(tuple).zip(&table.shape.columns);
+            table.decode(columns.map(|(field, column)| match field {
+                Field::Null if !column.is_identity => Field::Absent,
+                field => field,
+            }))
+        }
+    }
+}
