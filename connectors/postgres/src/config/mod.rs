@@ -26,7 +26,7 @@ use crate::types::Modes;
 pub const OUR_DEFAULTS: &[(&str, &str)] = &[
     ("plugin.name", "pgoutput"),
     ("publication.autocreate.mode", "filtered"),
-    ("include.unknown.datatypes", "true"),
+    ("unknown.datatypes", "text"),
     ("snapshot.max.threads", "4"),
     ("slot.name", "towpath"),
     ("publication.name", "towpath_publication"),

@@ -29,8 +29,11 @@ pub struct Values {
     #[config(default = 2, range(min = 0, max = 18))]
     pub money_fraction_digits: u16,
     /// Whether columns of types that are not known are shown, rather than left out.
-    #[config(default = false)]
+    #[config(default = false, dependents("unknown.datatypes"))]
     pub include_unknown_datatypes: bool,
+    /// How such columns are shown. If it is not set they are left out, or `opaque`, as
+    /// `include.unknown.datatypes` says.
+    pub unknown_datatypes: Option<UnknownTypes>,
 }
 
 impl Values {
@@ -44,9 +47,10 @@ impl Values {
             hstore: self.hstore_handling_mode,
             binary: self.binary_handling_mode,
             money_fraction_digits: self.money_fraction_digits,
-            unknown: match self.include_unknown_datatypes {
-                true => UnknownTypes::Opaque,
-                false => UnknownTypes::Drop,
+            unknown: match (self.unknown_datatypes, self.include_unknown_datatypes) {
+                (Some(shown), _) => shown,
+                (None, true) => UnknownTypes::Opaque,
+                (None, false) => UnknownTypes::Drop,
             },
             ..Modes::default()
         }

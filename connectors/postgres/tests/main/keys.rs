@@ -101,6 +101,7 @@ const EFFECTS: &[Effect] = &[
     ("binary.handling.mode", Some("bytes"), Some("hex"), &[], "records_are_as_debeziums"),
     ("money.fraction.digits", Some("2"), Some("3"), &[], "money_in_all_modes"),
     ("include.unknown.datatypes", Some("true"), None, &[], "types_without_a_mapping_by_mode"),
+    ("unknown.datatypes", Some("text"), Some("drop"), &[], "types_without_a_mapping_by_mode"),
     ("message.key.columns", None, Some("s.t:c"), &[], "keys_may_be_of_other_columns"),
     (
         "skip.messages.without.change",
