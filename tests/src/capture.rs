@@ -187,6 +187,11 @@ async fn run(seed: u64, dir: &Path) -> Result<()> {
         rows.is_ok_and(|rows| rows.iter().any(|row| row.number == last))
     };
     worker.until("the last row is in Kafka", complete).await?;
+    let metrics = worker.get_text("/metrics").await?;
+    for gauge in ["slot_retained_bytes", "slot_unconfirmed_bytes", "slot_safe_bytes", "lag_bytes"] {
+        let shown = format!("towpath_connector_{gauge}{{connector=\"capture\"");
+        ensure!(metrics.contains(&shown), "{shown} is not among the metrics");
+    }
     worker.stop().await?;
     check_log(&logged(&kafka.read(&log).await?)?, last, exactly_once)?;
     let (rebuilt, rows) = (rebuild(&kafka.read(&table).await?)?, database.rows().await?);

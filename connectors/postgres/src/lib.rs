@@ -35,6 +35,7 @@ mod table;
 mod task;
 pub mod tls;
 pub mod types;
+mod watch;
 pub mod wire;
 
 pub use connector::PostgresSource;

@@ -32,6 +32,7 @@ use crate::spill::{self, Full};
 use crate::stream::{Reader, Streaming};
 use crate::table::Table;
 use crate::types::{PgKind, PgType, codec};
+use crate::watch::Watch;
 use crate::wire::{Connection, NewSlot, Target};
 
 /// What stays the same over connections.
@@ -456,9 +457,17 @@ impl Run {
             origin,
             clock: self.cx.clock(),
             spilled: self.cx.gauge("spilled_bytes", &[]),
+            lag: self.cx.gauge("lag_bytes", &[]),
         };
         let last_commit = is_resumed.then_some(position.end);
-        Reader::new(streaming, stream, types, position, last_commit).run().await
+        let reader = Reader::new(streaming, stream, types, position, last_commit);
+        let watch = Watch::new(&self.cx);
+        tokio::select! {
+            ended = reader.run() => ended,
+            lost = watch.run(&client, &self.config.replication.slot_name) => {
+                Err(lost.err().unwrap_or_else(|| Error::internal("watch the slot")))
+            }
+        }
     }
 }
 

@@ -67,6 +67,8 @@ pub(crate) struct Streaming<'a> {
     pub(crate) clock: Arc<dyn Clock>,
     /// Bytes of transactions that have not ended, in files.
     pub(crate) spilled: Gauge,
+    /// Bytes of log between what was read last and where it ended then.
+    pub(crate) lag: Gauge,
 }
 
 /// A stream that is being read.
@@ -149,12 +151,14 @@ impl<'a> Reader<'a> {
             };
             match frame {
                 Frame::KeepAlive { end, reply_requested, .. } => {
+                    self.of.lag.set(0);
                     self.is_idle_upto(end);
                     if reply_requested {
                         self.tell().await?;
                     }
                 }
-                Frame::Wal { start, data, .. } => {
+                Frame::Wal { start, end, data, .. } => {
+                    self.of.lag.set(end.0.saturating_sub(start.0).cast_signed());
                     if self.message(start, &data).await? == Err(Full) {
                         return Ok(Full);
                     }
