@@ -15,6 +15,7 @@ use crate::client::failed;
 use crate::lsn::Lsn;
 use crate::table::{ColumnShape, Shape};
 use crate::types::{PgKind, PgType};
+use crate::wire::quote_identifier;
 
 /// The types of a database by object id.
 #[derive(Debug, Clone, Default)]
@@ -305,7 +306,7 @@ pub(crate) async fn heap(client: &Client, oid: u32, shape: Shape) -> Result<Opti
     let blocks: i64 = get(row, 3)?;
     Ok(Some(Heap {
         shape,
-        from: format!("only {}.{}", quoted(&schema), quoted(&name)),
+        from: format!("only {}.{}", quote_identifier(&schema), quote_identifier(&name)),
         filenode: get(row, 2)?,
         blocks: u32::try_from(blocks).unwrap_or(u32::MAX),
         has_places: get::<String>(row, 4)? == "r",
@@ -330,12 +331,6 @@ pub(crate) async fn replica_identity(
         Some(row) => Ok(Some((get(row, 0)?, get(row, 1)?))),
         None => Ok(None),
     }
-}
-
-/// A name as SQL writes it.
-#[must_use]
-pub(crate) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// A slot; `None` if there is none.

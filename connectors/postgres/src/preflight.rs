@@ -5,12 +5,13 @@
 use tokio_postgres::Client;
 use towpath_sdk::{Error, ErrorKind, Result};
 
-use crate::catalog::{self, Listed, Slot, quoted};
+use crate::catalog::{self, Listed, Slot};
 use crate::client::failed;
 use crate::config::Config;
 use crate::config::engine::LimitAction;
 use crate::config::replication::{Autocreate, Identity};
 use crate::run::in_use;
+use crate::wire::quote_identifier;
 
 /// Whether the server decodes its log, for a user who may ask it to.
 ///
@@ -37,7 +38,7 @@ pub(crate) async fn server(client: &Client, config: &Config) -> Result<()> {
         )));
     }
     if !may_replicate {
-        let user = quoted(&config.database.user);
+        let user = quote_identifier(&config.database.user);
         return Err(Error::new(
             ErrorKind::Forbidden,
             format!("the user may not read the log: run ALTER ROLE {user} REPLICATION"),
@@ -120,7 +121,7 @@ pub(crate) async fn replica_identities(
             Identity::Default => ("d", "default".to_owned()),
             Identity::Full => ("f", "full".to_owned()),
             Identity::Nothing => ("n", "nothing".to_owned()),
-            Identity::Index(name) => ("i", format!("using index {}", quoted(name))),
+            Identity::Index(name) => ("i", format!("using index {}", quote_identifier(name))),
         };
         let is_index = match wanted {
             Identity::Index(name) => index.as_ref() == Some(name),
@@ -129,7 +130,7 @@ pub(crate) async fn replica_identities(
         if kind == letter && is_index {
             continue;
         }
-        let name = format!("{}.{}", quoted(&table.schema), quoted(&table.name));
+        let name = format!("{}.{}", quote_identifier(&table.schema), quote_identifier(&table.name));
         let sql = format!("alter table {name} replica identity {words}");
         tracing::info!(%sql, "setting a replica identity");
         let outcome = client.batch_execute(&sql).await;
@@ -144,7 +145,9 @@ pub(crate) async fn replica_identities(
 /// If a lock can't be had in time.
 pub(crate) async fn lock(client: &Client, config: &Config, tables: &[&Listed]) -> Result<()> {
     let timeout = config.snapshot.lock_timeout_ms.as_millis();
-    let name = |table: &&Listed| format!("only {}.{}", quoted(&table.schema), quoted(&table.name));
+    let name = |table: &&Listed| {
+        format!("only {}.{}", quote_identifier(&table.schema), quote_identifier(&table.name))
+    };
     let names: Vec<String> = tables.iter().map(name).collect();
     let lock = match names.is_empty() {
         true => String::new(),
@@ -172,7 +175,9 @@ async fn make_publication(client: &Client, config: &Config, tables: &[Listed]) -
     let name = &config.replication.publication_name;
     let found = catalog::publication(client, name).await?;
     let names = |tables: &[&Listed]| {
-        let name = |table: &&Listed| format!("{}.{}", quoted(&table.schema), quoted(&table.name));
+        let name = |table: &&Listed| {
+            format!("{}.{}", quote_identifier(&table.schema), quote_identifier(&table.name))
+        };
         tables.iter().map(name).collect::<Vec<_>>().join(", ")
     };
     // Partitions are published with the table they belong to.
@@ -193,7 +198,7 @@ async fn make_publication(client: &Client, config: &Config, tables: &[Listed]) -
             if missing.is_empty() {
                 return Ok(());
             }
-            format!("alter publication {} add table {}", quoted(name), names(&missing))
+            format!("alter publication {} add table {}", quote_identifier(name), names(&missing))
         }
         (Some(_), _) => return Ok(()),
         (None, Autocreate::Disabled) => {
@@ -202,7 +207,7 @@ async fn make_publication(client: &Client, config: &Config, tables: &[Listed]) -
                 format!(
                     "the publication {name} is not there, and publication.autocreate.mode=disabled: run \
                      CREATE PUBLICATION {} FOR TABLE {}",
-                    quoted(name),
+                    quote_identifier(name),
                     names(&roots)
                 ),
             ));
@@ -220,7 +225,7 @@ async fn make_publication(client: &Client, config: &Config, tables: &[Listed]) -
                 Autocreate::Disabled | Autocreate::NoTables => String::new(),
             };
             let options = options(config);
-            format!("create publication {}{which} with ({options})", quoted(name))
+            format!("create publication {}{which} with ({options})", quote_identifier(name))
         }
     };
     tracing::info!(%sql, "making the publication fit");

@@ -33,7 +33,7 @@ use crate::stream::{Reader, Streaming};
 use crate::table::Table;
 use crate::types::{PgKind, PgType, codec};
 use crate::watch::Watch;
-use crate::wire::{Connection, NewSlot, Target};
+use crate::wire::{Connection, NewSlot, Target, quote_identifier};
 
 /// What stays the same over connections.
 pub(crate) struct Run {
@@ -431,7 +431,7 @@ impl Run {
 
     async fn stream(&self, server: Server, position: Position, is_resumed: bool) -> Result<Full> {
         let Server { client, connection, origin, types, .. } = server;
-        let publications = crate::wire::quote_identifier(&self.config.replication.publication_name);
+        let publications = quote_identifier(&self.config.replication.publication_name);
         let mut options = vec![("publication_names", &*publications)];
         match connection.server_major() {
             ..14 => options.push(("proto_version", "1")),

@@ -21,12 +21,13 @@ use towpath_sdk::record::Record;
 use towpath_sdk::source::Mark;
 use towpath_sdk::{Error, Result};
 
-use crate::catalog::{Heap, Listed, quoted};
+use crate::catalog::{Heap, Listed};
 use crate::client::{self, Session};
 use crate::envelope::{Envelopes, SnapshotMark, Source, set_snapshot};
 use crate::output::Output;
 use crate::pieces::Piece;
 use crate::table::Table;
+use crate::wire::quote_identifier;
 use plan::{Marks, Range};
 use reader::{Chunk, ReadTo, Reading, Shared};
 
@@ -337,7 +338,7 @@ pub(crate) async fn enter(readers: &[Session], snapshot: &str) -> Result<u32> {
 /// If the server does not let us.
 pub(crate) async fn hold(readers: &[Session], tables: impl Iterator<Item = &Listed>) -> Result<()> {
     for table in tables {
-        let name = format!("{}.{}", quoted(&table.schema), quoted(&table.name));
+        let name = format!("{}.{}", quote_identifier(&table.schema), quote_identifier(&table.name));
         let lock = format!("lock table only {name} in access share mode");
         for client in readers {
             let locked = client.batch_execute(&lock).await;

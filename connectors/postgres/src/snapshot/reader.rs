@@ -13,10 +13,10 @@ use towpath_sdk::record::Record;
 use towpath_sdk::{Error, Result};
 
 use super::plan::{Range, Slice, Tid};
-use crate::catalog::quoted;
 use crate::client::failed;
 use crate::envelope::{Change, Envelopes, Source};
 use crate::table::{Field, Table};
+use crate::wire::quote_identifier;
 
 /// Bytes of rows in a chunk, about.
 const CHUNK_BYTES: usize = 512 * 1024;
@@ -101,7 +101,7 @@ fn query(reading: &Reading, slice: &Slice) -> String {
         columns.push("ctid".to_owned());
     }
     let shown = reading.table.shown().filter(|(_, is_shown)| *is_shown);
-    columns.extend(shown.map(|(column, _)| quoted(&column.name)));
+    columns.extend(shown.map(|(column, _)| quote_identifier(&column.name)));
     let condition = if reading.has_places { slice.condition() } else { "true".to_owned() };
     let (columns, from) = (columns.join(", "), &reading.from);
     format!("copy (select {columns} from {from} where {condition}) to stdout")
