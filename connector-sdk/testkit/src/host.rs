@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use towpath_sdk::Result;
 use towpath_sdk::clock::{Clock, Timestamp};
 use towpath_sdk::context::{
@@ -18,6 +18,7 @@ use towpath_sdk::context::{
 use towpath_sdk::guarantee::Guarantee;
 use towpath_sdk::offset::{OffsetMap, StoredOffsets};
 use towpath_sdk::record::TopicPartition;
+use towpath_sdk::signal::{SIGNALS_MAX, Signal, Signals, TopicReader, TopicRecord};
 use towpath_sdk::sink::{Epoch, Progress};
 
 /// A clock that shows what it was set to. Clones show the same time.
@@ -53,7 +54,48 @@ pub struct FakeHost {
     clock: ManualClock,
     states: Arc<Mutex<Vec<(OffsetMap, OffsetMap)>>>,
     waiting: watch::Sender<Option<String>>,
+    signals: Mutex<Vec<mpsc::Sender<Signal>>>,
+    topics: Arc<Topics>,
     said: Mutex<Said>,
+}
+
+/// Topics that connectors read beside the records' way.
+#[derive(Default)]
+struct Topics {
+    records: Mutex<BTreeMap<String, Vec<TopicRecord>>>,
+    /// How many records of each were taken care of.
+    done: Mutex<BTreeMap<String, usize>>,
+    grown: tokio::sync::Notify,
+}
+
+impl Topics {
+    fn get(&self, topic: &str, at: usize) -> Option<TopicRecord> {
+        lock(&self.records).get(topic)?.get(at).cloned()
+    }
+}
+
+/// Reads one of them.
+struct FakeTopic {
+    topics: Arc<Topics>,
+    topic: String,
+    handed: usize,
+}
+
+impl TopicReader for FakeTopic {
+    fn next(&mut self) -> BoxFuture<'_, Result<TopicRecord>> {
+        async move {
+            lock(&self.topics.done).insert(self.topic.clone(), self.handed);
+            loop {
+                let grown = self.topics.grown.notified();
+                if let Some(record) = self.topics.get(&self.topic, self.handed) {
+                    self.handed += 1;
+                    return Ok(record);
+                }
+                grown.await;
+            }
+        }
+        .boxed()
+    }
 }
 
 #[derive(Default)]
@@ -74,6 +116,8 @@ impl FakeHost {
             clock: ManualClock::at(Self::START),
             states: Arc::default(),
             waiting: watch::channel(None).0,
+            signals: Mutex::default(),
+            topics: Arc::default(),
             said: Mutex::default(),
         })
     }
@@ -102,6 +146,25 @@ impl FakeHost {
         let said = |reason: &Option<String>| reason.as_ref().is_some_and(|r| r.contains(text));
         // The sender lives as long as `self`.
         drop(waiting.wait_for(said).await);
+    }
+
+    /// Signals something to the tasks that listen; how many have taken it.
+    pub fn signal(&self, signal: &Signal) -> usize {
+        let signals = lock(&self.signals);
+        signals.iter().filter(|ear| ear.try_send(signal.clone()).is_ok()).count()
+    }
+
+    /// Appends a record to a topic that connectors read beside the records' way.
+    pub fn write(&self, topic: &str, key: &str, value: &str) {
+        let mut records = lock(&self.topics.records);
+        let all = records.entry(topic.to_owned()).or_default();
+        all.push(TopicRecord {
+            partition: 0,
+            offset: all.len() as i64,
+            key: Some(key.to_owned().into()),
+            value: Some(value.to_owned().into()),
+        });
+        self.topics.grown.notify_waiters();
     }
 
     /// What was counted under `name`.
@@ -193,6 +256,19 @@ impl Host for FakeHost {
         .boxed()
     }
 
+    fn signals(&self) -> Signals {
+        let (sender, receiver) = mpsc::channel(SIGNALS_MAX);
+        lock(&self.signals).push(sender);
+        Signals::new(receiver)
+    }
+
+    fn read_topic(&self, topic: String) -> BoxFuture<'static, Result<Box<dyn TopicReader>>> {
+        let topics = Arc::clone(&self.topics);
+        let handed = lock(&topics.done).get(&topic).copied().unwrap_or_default();
+        let reader: Box<dyn TopicReader> = Box::new(FakeTopic { topics, topic, handed });
+        std::future::ready(Ok(reader)).boxed()
+    }
+
     fn count(&self, name: &'static str, n: u64) {
         *lock(&self.said).counters.entry(name).or_default() += n;
     }
@@ -235,6 +311,17 @@ mod tests {
         host.waits_for("route").await;
         cx.waiting(None);
         assert_eq!((host.reason(), host.reasons()), (None, vec!["no route".to_owned()]));
+        let mut signals = cx.signals();
+        let signal = Signal { id: None, kind: "log".to_owned(), data: Default::default() };
+        assert_eq!((host.signal(&signal), signals.next().await), (1, signal));
+        host.write("t", "k", "1");
+        host.write("t", "k", "2");
+        let mut topic = cx.read_topic("t").await.unwrap();
+        assert_eq!(topic.next().await.unwrap().value.as_deref(), Some(b"1".as_slice()));
+        assert_eq!(topic.next().await.unwrap().value.as_deref(), Some(b"2".as_slice()));
+        // The second was not taken care of.
+        let mut topic = cx.read_topic("t").await.unwrap();
+        assert_eq!(topic.next().await.unwrap().value.as_deref(), Some(b"2".as_slice()));
         host.manual_clock().advance(Duration::from_secs(1));
         assert_eq!(cx.clock().now().since(FakeHost::START), Duration::from_secs(1));
     }

@@ -114,6 +114,14 @@ pub(crate) struct Listed {
     pub(crate) root: u32,
 }
 
+impl Listed {
+    /// `schema.table`.
+    #[must_use]
+    pub(crate) fn collection(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+}
+
 async fn rows(client: &Client, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
     client.query(sql, params).await.map_err(|error| failed("read the catalog", error))
 }

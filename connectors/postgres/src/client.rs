@@ -17,7 +17,7 @@ use crate::wire::{Ssl, Target, connect_sql, kind_of_sqlstate};
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Settings of a session under which values have one text, whatever the server's are.
-const SETTINGS: [(&str, &str); 7] = [
+const SETTINGS: [(&str, &str); 8] = [
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO"),
     ("IntervalStyle", "postgres"),
@@ -25,6 +25,8 @@ const SETTINGS: [(&str, &str); 7] = [
     ("bytea_output", "hex"),
     ("extra_float_digits", "1"),
     ("lc_monetary", "C"),
+    // Literals in our queries have no escapes.
+    ("standard_conforming_strings", "on"),
 ];
 
 /// Settings of a session under which a snapshot takes as long as it takes, on the connection that has

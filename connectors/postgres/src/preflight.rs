@@ -158,6 +158,25 @@ pub(crate) async fn lock(client: &Client, config: &Config, tables: &[&Listed]) -
     outcome.map_err(|error| failed("lock the tables of the snapshot", error))
 }
 
+/// The table of signals, if signals come from one; whether it is captured does not matter.
+///
+/// # Errors
+/// If it is not there.
+pub(crate) async fn signals(client: &Client, config: &Config) -> Result<Option<Listed>> {
+    let Some(name) = config.signals.table() else { return Ok(None) };
+    let found = catalog::tables(client).await?.into_iter().find(|table| table.collection() == name);
+    let missing = || {
+        Error::new(
+            ErrorKind::NotFound,
+            format!(
+                "signal.data.collection={name} is not there: run CREATE TABLE {name} (id varchar(42) \
+                 PRIMARY KEY, type varchar(32) NOT NULL, data text), or leave the key out"
+            ),
+        )
+    };
+    found.ok_or_else(missing).map(Some)
+}
+
 /// Sees that the publication is there and covers `tables`.
 ///
 /// # Errors

@@ -17,18 +17,22 @@ use towpath_sdk::{Error, ErrorKind, Result};
 use crate::catalog::{self, Heap, Listed, Slot, Types};
 use crate::client::{self, Purpose, Session};
 use crate::config::Config;
-use crate::config::snapshot::{Course, Locking, Order, Rows};
+use crate::config::snapshot::{Course, Locking, NewTables, Order, Rows};
 use crate::envelope::{Envelopes, SnapshotMark, Source};
 use crate::gap::{self, ServerState};
+use crate::incremental::{Incremental, Readers};
 use crate::lsn::Lsn;
+use crate::notification::{Aggregate, Notification, Notifier};
 use crate::offset::{self, Confirmed, Origin, Position, Stored, Trail};
 use crate::output::Output;
 use crate::pieces::{Piece, PieceSender};
 use crate::preflight;
 use crate::rules::Rules;
+use crate::signal::inbox::Inbox;
 use crate::snapshot::plan::Marks;
 use crate::snapshot::{self, Pass};
 use crate::spill::{self, Full};
+use crate::stream::newcomers::{self, Newcomers};
 use crate::stream::{Reader, Streaming};
 use crate::table::Table;
 use crate::types::{PgKind, PgType, codec};
@@ -38,12 +42,14 @@ use crate::wire::{Connection, NewSlot, Target, quote_identifier};
 /// What stays the same over connections.
 pub(crate) struct Run {
     config: Arc<Config>,
-    rules: Rules,
+    rules: Arc<Rules>,
     cx: TaskContext,
     target: Target,
     output: Output,
     confirmed: watch::Receiver<Confirmed>,
     envelopes: Arc<Envelopes>,
+    notifier: Arc<Notifier>,
+    inbox: tokio::sync::Mutex<Inbox>,
     /// What `snapshot.mode` means.
     course: Course,
     /// Whether the snapshot of `snapshot.mode=always` is still to come.
@@ -85,13 +91,15 @@ impl Run {
         Ok(Self {
             target: client::target(&config, &cx.connector),
             envelopes: Arc::new(Envelopes::new(&config, cx.task, run_id, bytea)),
+            notifier: Arc::new(Notifier::new(&config, cx.clock())),
+            inbox: tokio::sync::Mutex::new(Inbox::new(&config, &cx)),
             course: config.snapshot.course(),
             is_snapshot_due: config.snapshot.course().rows == Rows::Always,
             is_ahead: true,
             snapshot_delay: config.snapshot.delay_ms,
             streaming_delay: config.replication.streaming_delay_ms,
             output: Output::new(sender, stored),
-            rules,
+            rules: Arc::new(rules),
             config,
             cx,
             confirmed,
@@ -148,7 +156,10 @@ impl Run {
         let tables = self.captured(&server.client).await?;
         preflight::count(&self.config, &tables)?;
         preflight::replica_identities(&server.client, &self.config, &tables).await?;
-        preflight::publication(&server.client, &self.config, &tables).await?;
+        let signals = preflight::signals(&server.client, &self.config).await?;
+        let signals = signals.filter(|signals| tables.iter().all(|table| table.oid != signals.oid));
+        let published: Vec<Listed> = tables.iter().cloned().chain(signals).collect();
+        preflight::publication(&server.client, &self.config, &published).await?;
         let slot = catalog::slot(&server.client, &self.config.replication.slot_name).await?;
         let stored = self.stored()?;
         let gap = self.gap(&mut server, stored.as_ref(), slot.as_ref()).await?;
@@ -300,10 +311,18 @@ impl Run {
         self.output.send(Piece { records: Vec::new(), marks }, 0).await
     }
 
+    /// Tells people of the snapshot.
+    async fn tell(&self, kind: &'static str, data: Vec<(&'static str, String)>) -> Result<()> {
+        let notification =
+            Notification { id: String::new(), aggregate: Aggregate::Initial, kind, data };
+        let records = self.notifier.tell(notification)?.into_iter().collect();
+        self.output.send(Piece { records, marks: Vec::new() }, 0).await
+    }
+
     async fn snapshot(
         &self,
         server: &Server,
-        tables: &[Listed],
+        captured: &[Listed],
         position: Position,
         exported: Option<String>,
     ) -> Result<()> {
@@ -311,7 +330,8 @@ impl Run {
         let locker;
         if self.config.snapshot.locking_mode == Locking::Shared {
             locker = self.connect(Purpose::Rows).await?;
-            let chosen: Vec<&Listed> = tables.iter().filter(|table| self.is_read(table)).collect();
+            let chosen: Vec<&Listed> =
+                captured.iter().filter(|table| self.is_read(table)).collect();
             preflight::lock(&locker, &self.config, &chosen).await?;
         }
         let mut readers = Vec::new();
@@ -332,7 +352,7 @@ impl Run {
         let ts_us = self.cx.clock().now().millis().saturating_mul(1000);
         let marks = Marks::new(&self.config.topic_prefix);
         let known = marks.stored(&self.output.handed());
-        let tables = self.heaps(server, tables).await?;
+        let tables = self.heaps(server, captured).await?;
         let begun =
             tables.iter().map(|(heap, _)| heap).filter(|heap| known.contains_key(&heap.oid));
         snapshot::hold(&readers, begun).await?;
@@ -344,8 +364,11 @@ impl Run {
             lsn: position.end,
             last_commit: None,
         };
+        let names: Vec<_> = tables.iter().map(|(_, shown)| shown.collection()).collect();
+        self.tell("STARTED", vec![("data_collections", names.join(","))]).await?;
         let pass = Pass {
             cx: &self.cx,
+            notifier: &self.notifier,
             output: &self.output,
             marks,
             readers,
@@ -355,7 +378,13 @@ impl Run {
             max_records: self.config.engine.max_batch_size as usize,
         };
         pass.run(plan, &self.output.handed()).await?;
-        self.mark(position, server.origin, true, self.stored_ranges()).await
+        self.tell("COMPLETED", Vec::new()).await?;
+        let mut marks = self.stored_ranges();
+        if self.reads_newcomers() {
+            let oids = captured.iter().map(|table| table.oid);
+            marks.push(newcomers::mark(0, &self.config.topic_prefix, oids));
+        }
+        self.mark(position, server.origin, true, marks).await
     }
 
     /// The tables whose rows are read, partitions in place of partitioned tables; each with the table
@@ -409,6 +438,11 @@ impl Run {
             && chosen.is_none_or(|patterns| patterns.matches(&format!("{schema}.{name}")))
     }
 
+    /// Whether rows of tables that are captured from some time on are read.
+    fn reads_newcomers(&self) -> bool {
+        self.course.rows != Rows::Never && self.config.snapshot.new_tables == NewTables::Incremental
+    }
+
     /// Where the stream begins: where the offset is, or, if that leaves it to the slot, where the slot
     /// is.
     fn start_of(&self, slot: &Slot, stored: Option<&Stored>) -> Position {
@@ -447,7 +481,17 @@ impl Run {
         let stream = connection
             .start_replication(&self.config.replication.slot_name, position.end, &options)
             .await?;
+        let readers = Arc::new(Readers {
+            config: Arc::clone(&self.config),
+            rules: Arc::clone(&self.rules),
+            cx: self.cx.clone(),
+            target: self.target.clone(),
+        });
+        let notifier = Arc::clone(&self.notifier);
+        let incremental = Incremental::new(readers, notifier, &self.output.handed());
+        let mut inbox = self.inbox.lock().await;
         let streaming = Streaming {
+            connector: &self.cx.connector,
             config: &self.config,
             rules: &self.rules,
             envelopes: &self.envelopes,
@@ -458,6 +502,11 @@ impl Run {
             clock: self.cx.clock(),
             spilled: self.cx.gauge("spilled_bytes", &[]),
             lag: self.cx.gauge("lag_bytes", &[]),
+            incremental,
+            newcomers: self
+                .reads_newcomers()
+                .then(|| Newcomers::new(&self.config.topic_prefix, &self.output.handed())),
+            inbox: &mut inbox,
         };
         let last_commit = is_resumed.then_some(position.end);
         let reader = Reader::new(streaming, stream, types, position, last_commit);

@@ -24,7 +24,7 @@ use crate::rules::Rules;
 use crate::types::{Codec, PgType, codec};
 
 /// A column as it is described.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ColumnShape {
     /// Its name.
     pub(crate) name: Arc<str>,
@@ -41,7 +41,7 @@ pub(crate) struct ColumnShape {
 }
 
 /// A table as it is described.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Shape {
     /// Its object id.
     pub(crate) oid: u32,
@@ -348,6 +348,12 @@ impl Table {
 }
 
 impl Row {
+    /// Whether an UPDATE left something alone that is not known here.
+    #[must_use]
+    pub(crate) fn is_partial(&self) -> bool {
+        self.shown.values().iter().chain(&self.beside).any(|value| *value == Value::Unchanged)
+    }
+
     /// What an UPDATE left alone is in the row before, if that is there whole.
     pub(crate) fn fill_unchanged(&mut self, before: &Self) {
         let fill = |values: &mut [Value], before: &[Value]| {

@@ -12,6 +12,7 @@ mod patterns;
 pub mod records;
 pub mod refused;
 pub mod replication;
+pub mod signals;
 pub mod snapshot;
 pub mod unused;
 pub mod values;
@@ -28,6 +29,7 @@ pub const OUR_DEFAULTS: &[(&str, &str)] = &[
     ("publication.autocreate.mode", "filtered"),
     ("unknown.datatypes", "text"),
     ("snapshot.max.threads", "4"),
+    ("snapshot.new.tables", "incremental"),
     ("slot.name", "towpath"),
     ("publication.name", "towpath_publication"),
     ("slot.retry.delay.ms", "1000"),
@@ -61,6 +63,9 @@ pub struct Config {
     /// What is read before changes are.
     #[config(nested, prefix = "snapshot.")]
     pub snapshot: snapshot::Snapshot,
+    /// Signals and notifications.
+    #[config(nested)]
+    pub signals: signals::Signals,
     /// The form of records.
     #[config(nested)]
     pub records: records::Records,
@@ -170,11 +175,10 @@ mod tests {
         wrong("slot.name", &[("slot.name", "Upper")], "lower case");
         wrong("topic.prefix", &[("topic.prefix", "a b")], "as topics do");
         wrong("plugin.name", &[("plugin.name", "wal2json")], "pgoutput");
-        wrong(
-            "signal.data.collection",
-            &[("signal.data.collection", "s.signals")],
-            "not supported",
-        );
+        wrong("signal.data.collection", &[("signal.data.collection", "signals")], "its schema");
+        let sink = [("notification.enabled.channels", "sink")];
+        wrong("notification", &sink, "needs the topic of notifications");
+        wrong("signal.file", &[("signal.file", "x")], "kafka");
         wrong("database.sslcert", &[("database.sslcert", "c.pem")], "go together");
     }
 }

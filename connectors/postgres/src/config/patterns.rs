@@ -24,6 +24,12 @@ impl Patterns {
     pub(super) fn of(pattern: &str) -> Result<Self, String> {
         Ok(Self([compile(pattern)?].into()))
     }
+
+    /// Expressions that are apart already.
+    pub(crate) fn all<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
+        let regexes = patterns.into_iter().map(compile).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self(regexes.into()))
+    }
 }
 
 fn compile(pattern: &str) -> Result<Regex, String> {

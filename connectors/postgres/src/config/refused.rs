@@ -59,15 +59,8 @@ not_yet! {
     "table.ignore.builtin" ignore_builtin = "true", "tables of the system are never captured";
     /// How often the oldest transaction is looked up for the field `xmin`. Not supported.
     "xmin.fetch.interval.ms" xmin_fetch_interval = "0", "the field xmin is not supported";
-    /// The table of signals. Not supported yet.
-    "signal.data.collection" signal_data_collection = "", "signals are not supported yet";
-    /// Channels of signals. Not supported yet.
-    "signal.enabled.channels" signal_channels = "source", "signals are not supported yet";
-    /// Channels of notifications. Not supported yet.
-    "notification.enabled.channels" notification_channels = "", "notifications are not supported yet";
-    /// Whether tables may be altered during incremental snapshots. Not supported yet.
-    "incremental.snapshot.allow.schema.changes" incremental_schema_changes = "false",
-        "incremental snapshots are not supported yet";
+    /// A file of signals. Not supported.
+    "signal.file" signal_file = "", "use the channel source or kafka, or the REST API";
     /// Converters of columns. Not supported.
     "converters" converters = "", "classes of Java are not run; use a transform";
     /// Processors of records. Not supported.

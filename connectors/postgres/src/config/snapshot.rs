@@ -38,6 +38,11 @@ pub struct Snapshot {
     /// How long to wait before a snapshot, in milliseconds.
     #[config(default = 0, importance = low)]
     pub delay_ms: Duration,
+    /// What happens to tables that are captured from some time on: because they were created then, or
+    /// because the filters let them through now. `none`: their changes are shown; `incremental`: their
+    /// rows are read, too, while the stream goes on.
+    #[config(default = "none")]
+    pub new_tables: NewTables,
     /// In which order tables are begun.
     #[config(default = "disabled", importance = low)]
     pub tables_order_by_row_count: Order,
@@ -112,6 +117,16 @@ pub struct Course {
     pub streams: bool,
     /// Whether rows are read again if changes are missing.
     pub mends: bool,
+}
+
+/// What happens to tables that are captured from some time on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ConfigEnum)]
+#[config(ignore_case)]
+pub enum NewTables {
+    /// Their changes are shown.
+    None,
+    /// Their rows are read while the stream goes on.
+    Incremental,
 }
 
 impl Snapshot {

@@ -86,11 +86,13 @@ unused! {
     /// Debezium: where it keeps schemas in memory.
     "memory.management." memory, "leave it out: schemas are kept in memory";
     /// Debezium: incremental snapshots.
-    "incremental.snapshot." incremental, "leave it out: incremental snapshots are not supported yet";
+    "incremental.snapshot." incremental,
+        "leave it out: no watermarks are written, and tables may be altered meanwhile";
     /// Debezium: signals.
-    "signal." signal, "leave it out: signals are not supported yet";
+    "signal." signal,
+        "leave it out: signals are taken as they come, those of a topic over the worker's own connection";
     /// Debezium: notifications.
-    "notification." notification, "leave it out: notifications are not supported yet";
+    "notification." notification, "leave it out: notifications go to a topic and to the log only";
     /// Debezium: OpenLineage.
     "openlineage.integration." open_lineage, "leave it out: OpenLineage is not supported";
     /// Debezium: switches of its own developers.

@@ -65,6 +65,8 @@ pub(crate) enum SnapshotMark {
     LastOfTable,
     /// Its last record.
     Last,
+    /// In one that goes on beside the stream.
+    Incremental,
 }
 
 impl SnapshotMark {
@@ -78,6 +80,7 @@ impl SnapshotMark {
             Self::FirstOfTable => "first_in_data_collection",
             Self::LastOfTable => "last_in_data_collection",
             Self::Last => "last",
+            Self::Incremental => "incremental",
         }
     }
 }
@@ -198,7 +201,10 @@ impl Envelopes {
             schema.clone(),
             table.clone(),
             maybe(source.tx_id.map(i64::from)),
-            lsn_value(source.lsn),
+            match source.snapshot {
+                SnapshotMark::Incremental => Value::Null,
+                _ => lsn_value(source.lsn),
+            },
             Value::Null,
             Value::Null,
             Value::Null,

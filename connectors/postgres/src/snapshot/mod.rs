@@ -6,6 +6,7 @@
 //!
 //! Invariant: a mark follows the rows that it speaks of in the same piece.
 
+pub(crate) mod copy;
 pub(crate) mod plan;
 mod reader;
 
@@ -24,6 +25,7 @@ use towpath_sdk::{Error, Result};
 use crate::catalog::{Heap, Listed};
 use crate::client::{self, Session};
 use crate::envelope::{Envelopes, SnapshotMark, Source, set_snapshot};
+use crate::notification::{Aggregate, Notification, Notifier};
 use crate::output::Output;
 use crate::pieces::Piece;
 use crate::table::Table;
@@ -38,6 +40,8 @@ const TELL: Duration = Duration::from_millis(500);
 pub(crate) struct Pass<'a> {
     /// The task.
     pub(crate) cx: &'a TaskContext,
+    /// Where people are told.
+    pub(crate) notifier: &'a Notifier,
     /// Where pieces go.
     pub(crate) output: &'a Output,
     /// Where progress is stored.
@@ -68,6 +72,7 @@ struct Progress {
     /// Ranges that are not done.
     left: usize,
     has_rows: bool,
+    rows: u64,
     /// The last piece, kept until it is known whether it is the table's last.
     held: Option<(Piece, usize)>,
 }
@@ -101,7 +106,7 @@ impl Pass<'_> {
             let Heap { from, filenode, has_places, .. } = heap;
             let reading = Reading { table, oid: heap.shape.oid, from, filenode, has_places };
             let left = ranges.len();
-            all.push(Progress { reading, ranges, left, has_rows: false, held: None });
+            all.push(Progress { reading, ranges, left, has_rows: false, rows: 0, held: None });
         }
         stale.extend(known.into_iter().flat_map(|(table, ranges)| {
             ranges.into_iter().map(move |(_, range)| (table, range.from))
@@ -155,6 +160,7 @@ impl Pass<'_> {
             let chunk = chunk?;
             let Some(progress) = tables.get_mut(table) else { continue };
             telling.rows += chunk.records.len() as u64;
+            progress.rows += chunk.records.len() as u64;
             let mut piece = Piece { records: chunk.records, marks: Vec::new() };
             if let Some(record) = piece.records.first_mut() {
                 if std::mem::take(&mut is_first) {
@@ -182,6 +188,7 @@ impl Pass<'_> {
             progress.hold(piece, chunk.bytes, self.output).await?;
             if progress.left == 0 {
                 telling.tables -= 1;
+                progress.tell_end(self.notifier, self.output).await?;
                 let held = progress.held.take();
                 if let Some((mut piece, bytes)) = held {
                     if piece.records.is_empty() {
@@ -220,6 +227,19 @@ fn mark_last(records: &mut [Record], mark: SnapshotMark) {
 }
 
 impl Progress {
+    /// Tells people that the table was read.
+    async fn tell_end(&self, notifier: &Notifier, output: &Output) -> Result<()> {
+        let data = vec![
+            ("scanned_collection", self.reading.table.collection.to_string()),
+            ("total_rows_scanned", self.rows.to_string()),
+            ("status", if self.rows == 0 { "EMPTY" } else { "SUCCEEDED" }.to_owned()),
+        ];
+        let (id, aggregate) = (String::new(), Aggregate::Initial);
+        let notification = Notification { id, aggregate, kind: "TABLE_SCAN_COMPLETED", data };
+        let records = notifier.tell(notification)?.into_iter().collect();
+        output.send(Piece { records, marks: Vec::new() }, 0).await
+    }
+
     /// Keeps a piece with the last rows so far, and hands over what was kept.
     async fn hold(&mut self, piece: Piece, bytes: usize, output: &Output) -> Result<()> {
         let (piece, bytes) = match self.held.take() {

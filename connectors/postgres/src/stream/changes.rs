@@ -6,12 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_postgres::Client;
 use towpath_sdk::{Error, Result};
 
 use super::Reader;
 use crate::catalog::{self, Types};
 use crate::envelope::{Change, Envelopes, Order, SnapshotMark, Source};
 use crate::heartbeat;
+use crate::incremental::Images;
 use crate::lsn::Lsn;
 use crate::offset::{Position, Trail};
 use crate::pgoutput::{
@@ -40,34 +42,40 @@ impl Reader<'_> {
     /// What a message of a transaction that has ended means.
     pub(super) async fn apply(&mut self, lsn: Lsn, message: Message) -> Result<()> {
         match message {
-            Message::Begin(begin) => self.begin(begin),
+            Message::Begin(begin) => self.begin(begin)?,
             Message::Commit(commit) => self.commit(commit)?,
             Message::Relation(relation) => self.relation(relation).await?,
             Message::Insert(insert) => {
-                self.row(lsn, insert.relation, |table| {
+                let images = Images { old: None, new: Some(&insert.new) };
+                let is_new = self.row(lsn, insert.relation, &images, |table| {
                     Ok(Change::Create(table.decode(fields(&insert.new))?))
                 })?;
+                if is_new && self.signals == Some(insert.relation) {
+                    self.written(&insert.new).await?;
+                }
             }
             Message::Update(update) => {
-                self.row(lsn, update.relation, |table| {
+                let images = Images { old: update.old.as_ref(), new: Some(&update.new) };
+                self.row(lsn, update.relation, &images, |table| {
                     let before =
                         update.old.as_ref().map(|old| decode_old(table, old)).transpose()?;
                     let mut after = table.decode(fields(&update.new))?;
                     if let (Some(Old::Row(_)), Some(before)) = (&update.old, &before) {
                         after.fill_unchanged(before);
                     }
-                    table.show_placeholder(&mut after);
                     Ok(Change::Update { before, after })
                 })?;
             }
             Message::Delete(delete) => {
-                self.row(lsn, delete.relation, |table| {
+                let images = Images { old: Some(&delete.old), new: None };
+                self.row(lsn, delete.relation, &images, |table| {
                     Ok(Change::Delete(decode_old(table, &delete.old)?))
                 })?;
             }
             Message::Truncate(truncate) => {
                 for relation in truncate.relations {
-                    self.row(lsn, relation, |_| Ok(Change::Truncate))?;
+                    let images = Images { old: None, new: None };
+                    self.row(lsn, relation, &images, |_| Ok(Change::Truncate))?;
                 }
             }
             Message::Logical(logical) => self.logical(lsn, &logical)?,
@@ -82,7 +90,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    pub(super) fn begin(&mut self, begin: Begin) {
+    pub(super) fn begin(&mut self, begin: Begin) -> Result<()> {
+        self.all_was_handed_over(begin.commit_lsn)?;
         self.idle = None;
         self.trail = Trail { tx_id: Some(begin.xid), ts_us: Some(begin.committed_at_us) };
         self.transaction = Some(Transaction {
@@ -92,6 +101,7 @@ impl Reader<'_> {
             total: 0,
             collections: Vec::new(),
         });
+        Ok(())
     }
 
     pub(super) fn commit(&mut self, commit: Commit) -> Result<()> {
@@ -111,22 +121,38 @@ impl Reader<'_> {
         self.position = Position::between(commit.end_lsn);
         self.last_commit = Some(commit.end_lsn);
         self.boundary = Some((self.piece.records.len(), self.position, self.trail));
-        Ok(())
+        if let Some(xid) = self.trail.tx_id {
+            self.of.incremental.transaction(xid);
+        }
+        self.all_was_handed_over(commit.end_lsn)
     }
 
     async fn relation(&mut self, relation: Relation) -> Result<()> {
         let oid = relation.oid;
-        let table = match self.of.config.filters.captures(&relation.namespace, &relation.name) {
+        let signals = self.of.config.signals.table();
+        let Relation { namespace, name, .. } = &relation;
+        let is_of_signals = signals.is_some_and(|table| table == format!("{namespace}.{name}"));
+        if is_of_signals {
+            self.signals = Some(oid);
+        }
+        // Debezium shows the table of signals whatever the filters say.
+        let table = match is_of_signals || self.of.config.filters.captures(namespace, name) {
             true => Some(Arc::new(self.table(relation).await?)),
             false => None,
         };
+        if let Some(newcomers) = &mut self.of.newcomers
+            && table.is_some()
+            && newcomers.is_new(oid)
+        {
+            newcomers.look();
+        }
         self.tables.insert(oid, table);
         Ok(())
     }
 
     /// The table that a relation message describes, with what the catalog adds.
     async fn table(&mut self, relation: Relation) -> Result<Table> {
-        let details = self.details(&relation).await?;
+        let details = details(self.of.client, &relation).await?;
         if relation.columns.iter().any(|column| self.types.get(column.type_oid).is_none()) {
             self.types = Types::load(self.of.client).await?;
         }
@@ -164,37 +190,29 @@ impl Reader<'_> {
         Table::new(shape, self.of.config, self.of.rules)
     }
 
-    /// What the catalog knows of a relation. The log may tell of a transaction a moment before other
-    /// sessions see what it did, so a column that is not there yet is waited for; one that is not there
-    /// any more never comes.
-    async fn details(&self, relation: &Relation) -> Result<catalog::Details> {
-        let mut tries = 0;
-        loop {
-            let details = catalog::details(self.of.client, relation.oid).await?;
-            let is_whole = relation.columns.iter().all(|column| details.has(&column.name));
-            if is_whole || tries == VISIBLE_TRIES {
-                return Ok(details);
-            }
-            tries += 1;
-            tokio::time::sleep(VISIBLE_WAIT).await;
-        }
-    }
-
+    /// Takes a change of a row; whether it was not handed over before.
     fn row(
         &mut self,
         lsn: Lsn,
         relation: u32,
+        images: &Images<'_>,
         decode: impl FnOnce(&Table) -> Result<Change>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let is_old = self.resume.skips(lsn);
         if is_old && !self.of.config.records.provide_transaction_metadata {
-            return Ok(());
+            return Ok(false);
         }
         let found = self.tables.get(&relation).ok_or_else(|| {
             Error::internal(format!("find table {relation}, of which no relation message came"))
         })?;
         if let Some(table) = found.clone() {
-            let change = decode(&table)?;
+            let mut change = decode(&table)?;
+            if !is_old && self.of.incremental.is_active() {
+                self.beside(&table, images, &mut change);
+            }
+            if let Change::Update { after, .. } = &mut change {
+                table.show_placeholder(after);
+            }
             let operation = match &change {
                 Change::Read(_) => "r",
                 Change::Create(_) => "c",
@@ -213,7 +231,18 @@ impl Reader<'_> {
         if !is_old {
             self.position.advance(lsn);
         }
-        Ok(())
+        Ok(!is_old)
+    }
+
+    /// Tells a snapshot that goes on beside the stream of a change.
+    fn beside(&mut self, table: &Table, images: &Images<'_>, change: &mut Change) {
+        let after = match change {
+            Change::Create(after) | Change::Update { after, .. } => Some(after),
+            _ => None,
+        };
+        let Some(xid) = self.trail.tx_id else { return };
+        let (incremental, mut out) = self.incremental();
+        incremental.change(table, xid, images, after, &mut out);
     }
 
     /// Counts a change that was shown before, so that those after it have the numbers they would have.
@@ -255,7 +284,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn source(&self, lsn: Lsn) -> Source {
+    pub(super) fn source(&self, lsn: Lsn) -> Source {
         Source {
             snapshot: SnapshotMark::No,
             ts_us: self.trail.ts_us.unwrap_or_default(),
@@ -313,6 +342,22 @@ impl Reader<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// What the catalog knows of a relation. The log may tell of a transaction a moment before other
+/// sessions see what it did, so a column that is not there yet is waited for; one that is not there any
+/// more never comes.
+async fn details(client: &Client, relation: &Relation) -> Result<catalog::Details> {
+    let mut tries = 0;
+    loop {
+        let details = catalog::details(client, relation.oid).await?;
+        let is_whole = relation.columns.iter().all(|column| details.has(&column.name));
+        if is_whole || tries == VISIBLE_TRIES {
+            return Ok(details);
+        }
+        tries += 1;
+        tokio::time::sleep(VISIBLE_WAIT).await;
     }
 }
 

@@ -8,6 +8,8 @@
 //! - only what `confirmed` holds is told to the server as flushed.
 
 mod changes;
+mod commands;
+pub(crate) mod newcomers;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,17 +25,20 @@ use towpath_sdk::instruments::Gauge;
 use towpath_sdk::source::Mark;
 
 use changes::Transaction;
+use newcomers::Newcomers;
 
 use crate::catalog::Types;
 use crate::config::Config;
 use crate::envelope::Envelopes;
 use crate::heartbeat::Heartbeat;
+use crate::incremental::Incremental;
 use crate::lsn::Lsn;
 use crate::offset::{self, Confirmed, Origin, Position, Resume, Stored, Trail};
 use crate::output::Output;
 use crate::pgoutput::{Begin, Commit, Message, StreamCommit, Xid, parse};
 use crate::pieces::Piece;
 use crate::rules::Rules;
+use crate::signal::inbox::Inbox;
 use crate::spill::{Full, Spill};
 use crate::table::Table;
 use crate::wire::{self, Frame};
@@ -49,6 +54,8 @@ const IDLE_MARK: Duration = Duration::from_secs(1);
 
 /// What a stream needs.
 pub(crate) struct Streaming<'a> {
+    /// The connector's name.
+    pub(crate) connector: &'a str,
     /// The configuration.
     pub(crate) config: &'a Config,
     /// What is done to columns.
@@ -69,6 +76,12 @@ pub(crate) struct Streaming<'a> {
     pub(crate) spilled: Gauge,
     /// Bytes of log between what was read last and where it ended then.
     pub(crate) lag: Gauge,
+    /// Tables that are read meanwhile.
+    pub(crate) incremental: Incremental,
+    /// Tables that are new.
+    pub(crate) newcomers: Option<Newcomers>,
+    /// Signals from outside the database.
+    pub(crate) inbox: &'a mut Inbox,
 }
 
 /// A stream that is being read.
@@ -81,6 +94,8 @@ pub(crate) struct Reader<'a> {
     types: Types,
     /// Tables by object id; `None` is one that is not captured.
     tables: HashMap<u32, Option<Arc<Table>>>,
+    /// The table of signals.
+    signals: Option<u32>,
     position: Position,
     resume: Resume,
     trail: Trail,
@@ -120,6 +135,7 @@ impl<'a> Reader<'a> {
             stream,
             types,
             tables: HashMap::new(),
+            signals: None,
             position,
             resume: Resume::at(position),
             trail: Trail::default(),
@@ -141,6 +157,8 @@ impl<'a> Reader<'a> {
     /// If the connection breaks, or nobody polls any more.
     pub(crate) async fn run(mut self) -> Result<Full> {
         let mut heartbeat = Heartbeat::new(&self.of.config.replication, self.of.client);
+        self.look_for_newcomers().await?;
+        self.of.incremental.ask();
         loop {
             let frame = match self.stream.try_next()? {
                 Some(frame) => frame,
@@ -153,6 +171,9 @@ impl<'a> Reader<'a> {
                 Frame::KeepAlive { end, reply_requested, .. } => {
                     self.of.lag.set(0);
                     self.is_idle_upto(end);
+                    if self.transaction.is_none() {
+                        self.all_was_handed_over(end)?;
+                    }
                     if reply_requested {
                         self.tell().await?;
                     }
@@ -164,6 +185,9 @@ impl<'a> Reader<'a> {
                     }
                     if self.flush_if_full().await? {
                         self.beat_if_due(&mut heartbeat)?;
+                        while let Some(wake) = self.of.incremental.try_arrived() {
+                            self.woken(wake).await?;
+                        }
                     }
                 }
             }
@@ -181,31 +205,44 @@ impl<'a> Reader<'a> {
             self.flush().await?;
             return Ok(None);
         }
-        let wake = [self.mark_at(), heartbeat.next()].into_iter().flatten();
+        let look_at = self.of.newcomers.as_ref().map(Newcomers::next);
+        if look_at.is_some_and(|at| at <= Instant::now()) {
+            self.look_for_newcomers().await?;
+            return Ok(None);
+        }
+        let wake = [self.mark_at(), heartbeat.next(), look_at].into_iter().flatten();
         let wake = wake.fold(self.next_status, Instant::min);
         let mut confirmed = self.of.confirmed.clone();
+        let Streaming { incremental, inbox, .. } = &mut self.of;
         tokio::select! {
             frame = self.stream.next() => return Ok(Some(frame?)),
             // Whoever acknowledges goes with the task, as this does.
             Ok(()) = confirmed.changed() => self.tell().await?,
             beaten = heartbeat.go_on() => beaten?,
+            wake = incremental.wait() => self.woken(wake).await?,
+            signal = inbox.next() => self.signalled(signal).await?,
             () = tokio::time::sleep_until(wake) => self.mark_idle().await?,
         }
         Ok(None)
     }
 
     fn has_piece(&self) -> bool {
-        !self.piece.records.is_empty() || self.boundary.is_some()
+        !self.piece.records.is_empty() || !self.piece.marks.is_empty() || self.boundary.is_some()
     }
 
-    /// Tells the server what is stored. Zero tells it nothing.
     async fn tell(&mut self) -> Result<()> {
+        self.status(false).await
+    }
+
+    /// Tells the server what is stored, and with `asks` has it say how far it has sent everything. Zero
+    /// tells it nothing.
+    async fn status(&mut self, asks: bool) -> Result<()> {
         self.of.spilled.set(self.spill.on_disk().cast_signed());
         let mut confirmed = self.of.confirmed.borrow_and_update().on(self.of.origin);
         if !self.of.config.replication.confirms() {
             confirmed = Lsn::ZERO;
         }
-        self.stream.send_status(confirmed, confirmed, confirmed, false).await?;
+        self.stream.send_status(confirmed, confirmed, confirmed, asks).await?;
         self.next_status = Instant::now() + self.of.config.replication.status_update_interval_ms;
         Ok(())
     }
@@ -292,6 +329,7 @@ impl<'a> Reader<'a> {
         if !is_marked {
             piece.marks.push(self.mark(count, self.position, self.trail));
         }
+        piece.marks.sort_by_key(|mark| mark.after);
         self.hand_over(piece).await
     }
 
@@ -329,7 +367,7 @@ impl<'a> Reader<'a> {
     async fn stream_commit(&mut self, commit: StreamCommit) -> Result<()> {
         let StreamCommit { xid, commit } = commit;
         let Commit { commit_lsn, committed_at_us, .. } = commit;
-        self.begin(Begin { commit_lsn, committed_at_us, xid });
+        self.begin(Begin { commit_lsn, committed_at_us, xid })?;
         if let Some(kept) = self.spill.take(xid) {
             let mut messages = kept.messages();
             while let Some(kept) = messages.next().await? {

@@ -444,6 +444,11 @@ impl Reader {
         self.offset().is_some_and(flag)
     }
 
+    /// Whether, as offsets are stored, tables are being read beside the stream.
+    pub(crate) fn is_beside(&self) -> bool {
+        self.stored.iter().any(|(partition, _)| partition.get("incremental").is_some())
+    }
+
     /// How many events wait for being stored.
     pub(crate) fn pending(&self) -> usize {
         self.pending.len()
@@ -504,6 +509,20 @@ impl Tables {
         let mut tables = Self::default();
         events.iter().for_each(|event| tables.apply(event));
         tables
+    }
+
+    /// One table, with these of its columns.
+    pub(crate) fn only(&self, table: &str, columns: &[&str]) -> Self {
+        let mut only = Self::default();
+        let Some(rows) = self.tables.get(table) else { return only };
+        let cut = |row: &Row| -> Row {
+            let wanted = row.iter().filter(|(name, _)| columns.contains(&name.as_str()));
+            wanted.map(|(name, cell)| (name.clone(), cell.clone())).collect()
+        };
+        let keyed = rows.keyed.iter().map(|(key, row)| (key.clone(), cut(row))).collect();
+        let kept = Rows { columns: rows.columns.clone(), keyed, bag: HashMap::new() };
+        only.tables.insert(table.to_owned(), kept);
+        only
     }
 
     fn apply(&mut self, event: &Event) {

@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod beats;
 #[cfg(test)]
+mod beside;
+#[cfg(test)]
 mod big;
 #[cfg(test)]
 mod certificates;
@@ -29,6 +31,8 @@ mod losses;
 mod server;
 #[cfg(test)]
 mod servers;
+#[cfg(test)]
+mod signals;
 #[cfg(test)]
 mod slots;
 #[cfg(test)]

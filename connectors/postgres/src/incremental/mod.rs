@@ -1,0 +1,631 @@
+//! Snapshots of tables while the stream goes on.
+//!
+//! Duty: which tables are read, chunk by chunk, and when the rows of a chunk take their place in the
+//! stream. The reasoning: `docs/decisions/042-incremental-snapshots.md`. Nothing is written to the
+//! database.
+//!
+//! Invariants:
+//! - a row is handed over after every change that it shows, and before every change that it does not,
+//!   or not at all;
+//! - how far a table is is stored with the rows that took it there.
+
+mod ids;
+mod job;
+mod read;
+mod window;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use towpath_sdk::Result;
+use towpath_sdk::background::Background;
+use towpath_sdk::context::Work;
+use towpath_sdk::offset::StoredOffsets;
+use towpath_sdk::record::Record;
+use towpath_sdk::source::Mark;
+
+use crate::config::Patterns;
+use crate::envelope::{Change, Envelopes, Source};
+use crate::lsn::Lsn;
+use crate::notification::{Aggregate, Notification, Notifier};
+use crate::pgoutput::{Column, Old, Tuple};
+use crate::signal::Execute;
+use crate::table::{Row, Table};
+use ids::{Recent, Xid};
+use job::{Progress, Request};
+pub(crate) use read::Readers;
+use read::{Answer, Question, Reader};
+use window::{Chunk, Key, Touch, Touched, Window};
+
+/// Bytes of a chunk, about.
+const CHUNK_BYTES: usize = 8 * 1024 * 1024;
+/// Rows of a table's first chunk, from which it is learnt how big they are.
+const FIRST_ROWS: usize = 64;
+/// How long after a snapshot that does not show yet what was handed over another one is taken.
+const UNSEEN: Duration = Duration::from_millis(20);
+/// How long after an error a chunk is read again.
+const AGAIN: Duration = Duration::from_secs(5);
+/// How often the server is asked how far it is while rows wait for the stream.
+const ASK: Duration = Duration::from_millis(20);
+
+/// The tables that are being read.
+pub(crate) struct Incremental {
+    readers: Arc<Readers>,
+    notifier: Arc<Notifier>,
+    jobs: BTreeMap<String, Job>,
+    /// How many jobs there were.
+    made: u64,
+    recent: Recent,
+    give: mpsc::Sender<Arrived>,
+    arrived: mpsc::Receiver<Arrived>,
+    /// When the server is asked next how far it is, while rows wait for the stream.
+    ask: Option<Instant>,
+}
+
+/// A table that is being read.
+struct Job {
+    number: u64,
+    request: Request,
+    progress: Progress,
+    stage: Stage,
+    reader: Option<Reader>,
+    /// Rows of the next chunk.
+    limit: usize,
+    next_try: Instant,
+    /// Rows to be read once more that turned up since the last chunk was asked for.
+    fresh: BTreeSet<Key>,
+    /// Whether it has begun anew since then.
+    is_anew: bool,
+    chunks: u64,
+}
+
+enum Stage {
+    Idle,
+    Reading {
+        touched: Touched,
+        /// How many transactions had come when the chunk was asked for.
+        count: u64,
+        _work: Background,
+    },
+    Open {
+        window: Window,
+        /// How far the table is with it.
+        progress: Progress,
+    },
+}
+
+/// A chunk that was read.
+pub(crate) struct Arrived {
+    table: String,
+    number: u64,
+    outcome: Result<(Reader, Answer)>,
+}
+
+/// Where rows, marks and notifications go.
+pub(crate) struct Out<'a> {
+    pub(crate) records: &'a mut Vec<Record>,
+    pub(crate) marks: &'a mut Vec<Mark>,
+    pub(crate) bytes: &'a mut usize,
+}
+
+/// The rows before and after a change of the stream, as they came.
+pub(crate) struct Images<'a> {
+    pub(crate) old: Option<&'a Old>,
+    pub(crate) new: Option<&'a Tuple>,
+}
+
+impl Incremental {
+    /// Goes on with what was being read when `offsets` were stored.
+    #[must_use]
+    pub(crate) fn new(
+        readers: Arc<Readers>,
+        notifier: Arc<Notifier>,
+        offsets: &StoredOffsets,
+    ) -> Self {
+        let (give, arrived) = mpsc::channel(64);
+        let (jobs, recent) = (BTreeMap::new(), Recent::default());
+        let mut all = Self { readers, notifier, jobs, made: 0, recent, give, arrived, ask: None };
+        for (request, progress) in job::stored(&all.readers.config.topic_prefix, offsets) {
+            all.add(request, progress);
+        }
+        all
+    }
+
+    fn add(&mut self, request: Request, progress: Progress) {
+        self.made += 1;
+        let most = self.readers.config.signals.incremental_snapshot_chunk_size as usize;
+        let job = Job {
+            number: self.made,
+            progress,
+            stage: Stage::Idle,
+            reader: None,
+            limit: FIRST_ROWS.min(most),
+            next_try: Instant::now(),
+            fresh: BTreeSet::new(),
+            is_anew: false,
+            chunks: 0,
+            request,
+        };
+        self.jobs.insert(job.request.table.clone(), job);
+    }
+
+    fn prefix(&self) -> &str {
+        &self.readers.config.topic_prefix
+    }
+
+    /// Whether any table is being read.
+    #[must_use]
+    pub(crate) fn is_active(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+
+    /// A transaction of the stream has ended.
+    pub(crate) fn transaction(&mut self, xid: Xid) {
+        self.recent.push(xid);
+    }
+
+    /// Begins to read those of `captured` that a signal names, and that are not being read already.
+    ///
+    /// # Errors
+    /// None that can happen.
+    pub(crate) fn execute(
+        &mut self,
+        execute: &Execute,
+        captured: &[String],
+        out: &mut Out<'_>,
+    ) -> Result<()> {
+        let tables: Vec<&String> =
+            captured.iter().filter(|table| execute.tables.matches(table)).collect();
+        let names = tables.iter().map(|table| table.as_str()).collect::<Vec<_>>().join(",");
+        tracing::info!(
+            connector = %self.readers.cx.connector, id = execute.id, tables = names,
+            "tables are read while the stream goes on"
+        );
+        if tables.is_empty() {
+            tracing::warn!(
+                connector = %self.readers.cx.connector, id = execute.id,
+                "a signal asks for a snapshot of tables none of which is captured"
+            );
+        }
+        self.tell(out, &execute.id, "STARTED", vec![("data_collections", names)])?;
+        let mut is_any = false;
+        for table in tables {
+            if self.jobs.contains_key(table) {
+                tracing::info!(table, "it is being read already");
+                continue;
+            }
+            let request = Request {
+                id: execute.id.clone(),
+                table: table.clone(),
+                condition: execute.condition(table).map(str::to_owned),
+                surrogate_key: execute.surrogate_key.clone(),
+            };
+            let progress = Progress::default();
+            out.marks.push(job::mark(out.records.len(), self.prefix(), &request, &progress));
+            self.add(request, progress);
+            is_any = true;
+        }
+        if !is_any {
+            self.tell(out, &execute.id, "COMPLETED", Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// Gives up reading these tables, or all.
+    ///
+    /// # Errors
+    /// None that can happen.
+    pub(crate) fn stop(&mut self, tables: Option<&Patterns>, out: &mut Out<'_>) -> Result<()> {
+        let is_meant = |table: &String| tables.is_none_or(|tables| tables.matches(table));
+        let meant: Vec<String> =
+            self.jobs.keys().filter(|table| is_meant(table)).cloned().collect();
+        for table in &meant {
+            self.jobs.remove(table);
+            out.marks.push(job::forget(out.records.len(), self.prefix(), table));
+        }
+        if meant.is_empty() {
+            return Ok(());
+        }
+        self.show_work();
+        self.tell(out, "", "ABORTED", vec![("data_collections", meant.join(","))])
+    }
+
+    /// Waits with all tables, or goes on with them.
+    ///
+    /// # Errors
+    /// None that can happen.
+    pub(crate) fn pause(&mut self, is_paused: bool, out: &mut Out<'_>) -> Result<()> {
+        let prefix = self.readers.config.topic_prefix.clone();
+        let mut names = Vec::new();
+        for job in self.jobs.values_mut().filter(|job| job.progress.is_paused != is_paused) {
+            job.progress.is_paused = is_paused;
+            out.marks.push(job::mark(out.records.len(), &prefix, &job.request, &job.progress));
+            names.push(job.request.table.clone());
+        }
+        if names.is_empty() {
+            return Ok(());
+        }
+        let kind = if is_paused { "PAUSED" } else { "RESUMED" };
+        self.show_work();
+        self.tell(out, "", kind, vec![("data_collections", names.join(","))])
+    }
+
+    fn tell(
+        &self,
+        out: &mut Out<'_>,
+        id: &str,
+        kind: &'static str,
+        data: Vec<(&'static str, String)>,
+    ) -> Result<()> {
+        if !self.notifier.is_on() {
+            return Ok(());
+        }
+        let aggregate = Aggregate::Incremental;
+        let notification = Notification { id: id.to_owned(), aggregate, kind, data };
+        out.records.extend(self.notifier.tell(notification)?);
+        Ok(())
+    }
+
+    /// A change is about to be handed over; `after` is the row after it. What is not known of it is taken
+    /// from the row that was read.
+    pub(crate) fn change(
+        &mut self,
+        table: &Table,
+        xid: Xid,
+        images: &Images<'_>,
+        mut after: Option<&mut Row>,
+        out: &mut Out<'_>,
+    ) {
+        let Some(job) = self.jobs.get_mut(&*table.collection) else { return };
+        let old = images.old.map(|old| key_before(table, old));
+        let new = images.new.map(|new| key_of(table, new));
+        let (old, new) = match (old, new) {
+            // Not known.
+            (_, Some(None)) | (Some(None), None) => return job.stage.unknown(xid),
+            // A delete.
+            (Some(Some(old)), None) => (None, old),
+            (Some(Some(old)), Some(Some(new))) => ((old != new).then_some(old), new),
+            // The identity is another than the key, and does not show whether that changed.
+            (None | Some(None), Some(Some(new))) => (None, new),
+            // TRUNCATE.
+            (None, None) => return job.stage.truncate(xid),
+        };
+        let moved_to = old.is_some().then(|| new.clone());
+        let touch = Touch { xid, old, new, after: after.as_deref_mut() };
+        match &mut job.stage {
+            Stage::Idle => {}
+            Stage::Reading { touched, .. } => touched.change(table, touch),
+            Stage::Open { window, .. } => window.change(table, touch),
+        }
+        // Where it went may have been read before, and where it was may never be.
+        if let Some(key) = moved_to
+            && after.is_some_and(|after| after.is_partial())
+        {
+            job.fresh.insert(key.clone());
+            job.is_anew |= job.progress.read_again([key]);
+            let prefix = &self.readers.config.topic_prefix;
+            out.marks.push(job::mark(out.records.len(), prefix, &job.request, &job.progress));
+        }
+    }
+
+    /// Asks for the next chunks.
+    pub(crate) fn ask(&mut self) {
+        if self.jobs.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let most = self.readers.config.snapshot.max_threads as usize;
+        let is_busy = |job: &&Job| !matches!(job.stage, Stage::Idle);
+        let mut busy = self.jobs.values().filter(is_busy).count();
+        let count = self.recent.count();
+        for job in self.jobs.values_mut() {
+            let is_due = matches!(job.stage, Stage::Idle) && job.next_try <= now;
+            if busy >= most || !is_due || job.progress.is_paused {
+                continue;
+            }
+            busy += 1;
+            (job.is_anew, job.fresh) = (false, BTreeSet::new());
+            let question = Question {
+                request: job.request.clone(),
+                progress: job.progress.clone(),
+                limit: job.limit,
+            };
+            let (readers, give) = (Arc::clone(&self.readers), self.give.clone());
+            let (reader, number) = (job.reader.take(), job.number);
+            let work = self.readers.cx.spawn("incremental snapshot", async move {
+                let outcome = readers.read(reader, &question).await;
+                let table = question.request.table;
+                // If nobody takes it, the stream is over.
+                drop(give.send(Arrived { table, number, outcome }).await);
+                Ok(())
+            });
+            job.stage = Stage::Reading { touched: Touched::default(), count, _work: work };
+        }
+    }
+
+    /// Waits until something is to be done. May be dropped at any await.
+    pub(crate) async fn wait(&mut self) -> Wake {
+        let idle = self
+            .jobs
+            .values()
+            .filter(|job| matches!(job.stage, Stage::Idle) && !job.progress.is_paused);
+        // Those that wait for a free connection are woken by the end of another's chunk.
+        let now = Instant::now();
+        let next_try = idle.map(|job| job.next_try).filter(|at| *at > now).min();
+        let wake = [next_try, self.ask].into_iter().flatten().min();
+        let asleep = async {
+            match wake {
+                Some(wake) => tokio::time::sleep_until(wake).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(arrived) = self.arrived.recv() => Wake::Arrived(Box::new(arrived)),
+            () = asleep => Wake::Time,
+        }
+    }
+
+    /// What has arrived by now, if anything.
+    pub(crate) fn try_arrived(&mut self) -> Option<Wake> {
+        self.arrived.try_recv().ok().map(|arrived| Wake::Arrived(Box::new(arrived)))
+    }
+
+    /// Does what there is to do; whether the server is to be asked how far it is.
+    ///
+    /// # Errors
+    /// None that can happen.
+    pub(crate) fn wake(&mut self, wake: Wake, out: &mut Out<'_>) -> Result<bool> {
+        if let Wake::Arrived(arrived) = wake {
+            self.take(*arrived, out)?;
+        }
+        self.ask();
+        let now = Instant::now();
+        let is_due = self.ask.is_some_and(|at| at <= now);
+        if is_due {
+            self.ask = Some(now + ASK);
+        }
+        Ok(is_due)
+    }
+
+    fn take(&mut self, arrived: Arrived, out: &mut Out<'_>) -> Result<()> {
+        let Arrived { table, number, outcome } = arrived;
+        let Some(job) = self.jobs.get_mut(&table).filter(|job| job.number == number) else {
+            return Ok(());
+        };
+        let Stage::Reading { touched, count, .. } = std::mem::replace(&mut job.stage, Stage::Idle)
+        else {
+            return Ok(());
+        };
+        let (reader, answer) = match outcome {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::warn!(table, error = %error.chain(), "reading a chunk fails; it is read again");
+                job.next_try = Instant::now() + AGAIN;
+                return Ok(());
+            }
+        };
+        job.reader = Some(reader);
+        let (chunk, progress) = match answer {
+            Answer::Rows(chunk, progress) => (chunk, progress),
+            Answer::Refused(why, status) => return self.refused(&table, &why, status, out),
+        };
+        if !self.recent.are_seen(count, &chunk.seen) {
+            job.next_try = Instant::now() + UNSEEN;
+            return Ok(());
+        }
+        job.adapt(&chunk, self.readers.config.signals.incremental_snapshot_chunk_size);
+        match Window::open(chunk, touched) {
+            Some((window, again)) if !job.is_anew => {
+                job.fresh.extend(again);
+                job.stage = Stage::Open { window, progress };
+                // The server may have nothing to send, and the stream may be there already.
+                self.ask = Some(Instant::now());
+            }
+            _ => job.next_try = Instant::now() + UNSEEN,
+        }
+        Ok(())
+    }
+
+    /// A table can't be read.
+    fn refused(
+        &mut self,
+        table: &str,
+        why: &str,
+        status: &'static str,
+        out: &mut Out<'_>,
+    ) -> Result<()> {
+        tracing::error!(connector = %self.readers.cx.connector, table, why, "an incremental snapshot of a table was given up");
+        let Some(job) = self.jobs.remove(table) else { return Ok(()) };
+        let rows = job.progress.rows;
+        self.done(&job.request, rows, status, out)
+    }
+
+    /// A table was read, or given up.
+    fn done(
+        &mut self,
+        request: &Request,
+        rows: u64,
+        status: &str,
+        out: &mut Out<'_>,
+    ) -> Result<()> {
+        out.marks.push(job::forget(out.records.len(), self.prefix(), &request.table));
+        let data = vec![
+            ("scanned_collection", request.table.clone()),
+            ("total_rows_scanned", rows.to_string()),
+            ("status", status.to_owned()),
+        ];
+        self.tell(out, &request.id, "TABLE_SCAN_COMPLETED", data)?;
+        self.show_work();
+        match self.jobs.values().any(|job| job.request.id == request.id) {
+            true => Ok(()),
+            false => self.tell(out, &request.id, "COMPLETED", Vec::new()),
+        }
+    }
+
+    /// All that was committed before `upto` was handed over: rows that show no more follow it.
+    ///
+    /// # Errors
+    /// None that can happen: the rows are their tables'.
+    pub(crate) fn close(
+        &mut self,
+        upto: Lsn,
+        source: &Source,
+        envelopes: &Envelopes,
+        out: &mut Out<'_>,
+    ) -> Result<()> {
+        let is_over = |job: &Job| match &job.stage {
+            Stage::Open { window, .. } => window.is_over(upto),
+            _ => false,
+        };
+        let over: Vec<String> = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| is_over(job))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for table in over {
+            self.close_one(&table, source, envelopes, out)?;
+        }
+        let is_open = |job: &Job| matches!(job.stage, Stage::Open { .. });
+        if self.ask.is_some() && !self.jobs.values().any(is_open) {
+            self.ask = None;
+            self.ask();
+        }
+        Ok(())
+    }
+
+    fn close_one(
+        &mut self,
+        name: &str,
+        source: &Source,
+        envelopes: &Envelopes,
+        out: &mut Out<'_>,
+    ) -> Result<()> {
+        let Some(job) = self.jobs.get_mut(name) else { return Ok(()) };
+        let Stage::Open { window, progress } = std::mem::replace(&mut job.stage, Stage::Idle)
+        else {
+            return Ok(());
+        };
+        if window.is_void() || job.is_anew {
+            return Ok(());
+        }
+        let (table, rows, bytes) = window.close();
+        let now = self.readers.cx.clock().now();
+        let count = rows.len() as u64;
+        for row in rows {
+            envelopes.change(&table, Change::Read(row), source, || None, now, out.records)?;
+        }
+        *out.bytes += bytes;
+        let is_paused = job.progress.is_paused;
+        let rows = job.progress.rows + count;
+        job.progress = Progress { rows, is_paused, again: BTreeSet::new(), ..progress };
+        job.progress.read_again(std::mem::take(&mut job.fresh));
+        job.chunks += 1;
+        let (request, at) = (job.request.clone(), job.progress.clone());
+        let data = |at: &Progress, chunks: u64| {
+            let key = |key: &Option<Key>| key.as_ref().map(|key| key.join(",")).unwrap_or_default();
+            vec![
+                ("current_collection_in_progress", request.table.clone()),
+                ("chunk_index", chunks.to_string()),
+                ("last_processed_key", key(&at.after)),
+                ("maximum_key", key(&at.until)),
+                ("total_rows_scanned", at.rows.to_string()),
+            ]
+        };
+        if at.is_over() {
+            let status = if at.until.is_none() { "EMPTY" } else { "SUCCEEDED" };
+            self.jobs.remove(name);
+            return self.done(&request, at.rows, status, out);
+        }
+        let chunks = job.chunks;
+        out.marks
+            .push(job::mark(out.records.len(), self.prefix(), &request, &at).at_boundary(true));
+        if self.notifier.is_on() {
+            self.tell(out, &request.id, "IN_PROGRESS", data(&at, chunks))?;
+        }
+        self.show_work();
+        Ok(())
+    }
+
+    /// Shows people how far it is.
+    fn show_work(&self) {
+        let Some((name, job)) = self.jobs.iter().next() else { return self.readers.cx.work(None) };
+        let more = match self.jobs.len() - 1 {
+            0 => String::new(),
+            others => format!(" and {others} more tables"),
+        };
+        let paused = if job.progress.is_paused { ", paused" } else { "" };
+        let rows = self.jobs.values().map(|job| job.progress.rows).sum();
+        self.readers.cx.work(Some(Work {
+            what: format!("incremental snapshot of {name}{more}{paused}"),
+            done: rows,
+            total: None,
+            unit: "rows",
+            left: None,
+        }));
+    }
+}
+
+/// Why there is something to do.
+pub(crate) enum Wake {
+    /// A chunk was read.
+    Arrived(Box<Arrived>),
+    /// It is time.
+    Time,
+}
+
+impl Job {
+    /// Learns from a chunk how many rows the next one may have.
+    fn adapt(&mut self, chunk: &Chunk, most: u32) {
+        let each = chunk.bytes / chunk.rows.len().max(1);
+        self.limit = (CHUNK_BYTES / each.max(1)).clamp(1, most as usize);
+    }
+}
+
+impl Stage {
+    /// A change came of which it is not known what it is about.
+    fn unknown(&mut self, xid: Xid) {
+        match self {
+            Self::Idle => {}
+            Self::Reading { touched, .. } => touched.unknown(),
+            Self::Open { window, .. } => window.unknown(xid),
+        }
+    }
+
+    fn truncate(&mut self, xid: Xid) {
+        match self {
+            Self::Idle => {}
+            Self::Reading { touched, .. } => touched.truncate(xid),
+            Self::Open { window, .. } => window.truncate(xid),
+        }
+    }
+}
+
+/// The key of a row as the stream has it; `None` if that does not say.
+fn key_of(table: &Table, row: &Tuple) -> Option<Key> {
+    let value = |name: &Arc<str>| {
+        let at = table.shape.columns.iter().position(|column| column.name == *name)?;
+        match row.columns().nth(at)? {
+            Column::Text(text) => std::str::from_utf8(text).ok().map(str::to_owned),
+            Column::Null => Some(window::NULL.to_owned()),
+            Column::Unchanged | Column::Binary(_) => None,
+        }
+    };
+    table.shape.key.iter().map(value).collect()
+}
+
+/// The key of a row before a change; `None` if the replica identity does not cover it.
+fn key_before(table: &Table, old: &Old) -> Option<Key> {
+    let is_covered = |name: &Arc<str>| {
+        let columns = &table.shape.columns;
+        columns.iter().any(|column| column.name == *name && column.is_identity)
+    };
+    match old {
+        Old::Row(tuple) => key_of(table, tuple),
+        Old::Key(tuple) if table.shape.key.iter().all(is_covered) => key_of(table, tuple),
+        Old::Key(_) => None,
+    }
+}
