@@ -365,7 +365,9 @@ impl Run {
             last_commit: None,
         };
         let names: Vec<_> = tables.iter().map(|(_, shown)| shown.collection()).collect();
-        self.tell("STARTED", vec![("data_collections", names.join(","))]).await?;
+        self.tell("STARTED", Vec::new()).await?;
+        let names = vec![("data_collections", names.join(","))];
+        self.tell("DATA_COLLECTIONS_RESOLVED", names).await?;
         let pass = Pass {
             cx: &self.cx,
             notifier: &self.notifier,

@@ -12,6 +12,7 @@
 mod ids;
 mod job;
 mod read;
+mod stage;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +22,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use towpath_sdk::Result;
-use towpath_sdk::background::Background;
 use towpath_sdk::context::Work;
 use towpath_sdk::offset::StoredOffsets;
 use towpath_sdk::record::Record;
@@ -31,19 +31,16 @@ use crate::config::Patterns;
 use crate::envelope::{Change, Envelopes, Source};
 use crate::lsn::Lsn;
 use crate::notification::{Aggregate, Notification, Notifier};
-use crate::pgoutput::{Column, Old, Tuple};
 use crate::signal::Execute;
 use crate::table::{Row, Table};
 use ids::{Recent, Xid};
 use job::{Progress, Request};
 pub(crate) use read::Readers;
 use read::{Answer, Question, Reader};
-use window::{Chunk, Key, Touch, Touched, Window};
+pub(crate) use stage::Images;
+use stage::{Job, Stage};
+use window::{Key, Touched, Window};
 
-/// Bytes of a chunk, about.
-const CHUNK_BYTES: usize = 8 * 1024 * 1024;
-/// Rows of a table's first chunk, from which it is learnt how big they are.
-const FIRST_ROWS: usize = 64;
 /// How long after a snapshot that does not show yet what was handed over another one is taken.
 const UNSEEN: Duration = Duration::from_millis(20);
 /// How long after an error a chunk is read again.
@@ -65,38 +62,6 @@ pub(crate) struct Incremental {
     ask: Option<Instant>,
 }
 
-/// A table that is being read.
-struct Job {
-    number: u64,
-    request: Request,
-    progress: Progress,
-    stage: Stage,
-    reader: Option<Reader>,
-    /// Rows of the next chunk.
-    limit: usize,
-    next_try: Instant,
-    /// Rows to be read once more that turned up since the last chunk was asked for.
-    fresh: BTreeSet<Key>,
-    /// Whether it has begun anew since then.
-    is_anew: bool,
-    chunks: u64,
-}
-
-enum Stage {
-    Idle,
-    Reading {
-        touched: Touched,
-        /// How many transactions had come when the chunk was asked for.
-        count: u64,
-        _work: Background,
-    },
-    Open {
-        window: Window,
-        /// How far the table is with it.
-        progress: Progress,
-    },
-}
-
 /// A chunk that was read.
 pub(crate) struct Arrived {
     table: String,
@@ -109,12 +74,6 @@ pub(crate) struct Out<'a> {
     pub(crate) records: &'a mut Vec<Record>,
     pub(crate) marks: &'a mut Vec<Mark>,
     pub(crate) bytes: &'a mut usize,
-}
-
-/// The rows before and after a change of the stream, as they came.
-pub(crate) struct Images<'a> {
-    pub(crate) old: Option<&'a Old>,
-    pub(crate) new: Option<&'a Tuple>,
 }
 
 impl Incremental {
@@ -136,20 +95,13 @@ impl Incremental {
 
     fn add(&mut self, request: Request, progress: Progress) {
         self.made += 1;
-        let most = self.readers.config.signals.incremental_snapshot_chunk_size as usize;
-        let job = Job {
-            number: self.made,
-            progress,
-            stage: Stage::Idle,
-            reader: None,
-            limit: FIRST_ROWS.min(most),
-            next_try: Instant::now(),
-            fresh: BTreeSet::new(),
-            is_anew: false,
-            chunks: 0,
-            request,
-        };
+        let job = Job::new(self.made, request, progress, self.most_rows());
         self.jobs.insert(job.request.table.clone(), job);
+    }
+
+    /// The most rows of a chunk.
+    fn most_rows(&self) -> usize {
+        self.readers.config.signals.incremental_snapshot_chunk_size as usize
     }
 
     fn prefix(&self) -> &str {
@@ -190,7 +142,9 @@ impl Incremental {
                 "a signal asks for a snapshot of tables none of which is captured"
             );
         }
-        self.tell(out, &execute.id, "STARTED", vec![("data_collections", names)])?;
+        for kind in ["STARTED", "DATA_COLLECTIONS_RESOLVED"] {
+            self.tell(out, &execute.id, kind, vec![("data_collections", names.clone())])?;
+        }
         let mut is_any = false;
         for table in tables {
             if self.jobs.contains_key(table) {
@@ -276,36 +230,11 @@ impl Incremental {
         table: &Table,
         xid: Xid,
         images: &Images<'_>,
-        mut after: Option<&mut Row>,
+        after: Option<&mut Row>,
         out: &mut Out<'_>,
     ) {
         let Some(job) = self.jobs.get_mut(&*table.collection) else { return };
-        let old = images.old.map(|old| key_before(table, old));
-        let new = images.new.map(|new| key_of(table, new));
-        let (old, new) = match (old, new) {
-            // Not known.
-            (_, Some(None)) | (Some(None), None) => return job.stage.unknown(xid),
-            // A delete.
-            (Some(Some(old)), None) => (None, old),
-            (Some(Some(old)), Some(Some(new))) => ((old != new).then_some(old), new),
-            // The identity is another than the key, and does not show whether that changed.
-            (None | Some(None), Some(Some(new))) => (None, new),
-            // TRUNCATE.
-            (None, None) => return job.stage.truncate(xid),
-        };
-        let moved_to = old.is_some().then(|| new.clone());
-        let touch = Touch { xid, old, new, after: after.as_deref_mut() };
-        match &mut job.stage {
-            Stage::Idle => {}
-            Stage::Reading { touched, .. } => touched.change(table, touch),
-            Stage::Open { window, .. } => window.change(table, touch),
-        }
-        // Where it went may have been read before, and where it was may never be.
-        if let Some(key) = moved_to
-            && after.is_some_and(|after| after.is_partial())
-        {
-            job.fresh.insert(key.clone());
-            job.is_anew |= job.progress.read_again([key]);
+        if job.change(table, xid, images, after) {
             let prefix = &self.readers.config.topic_prefix;
             out.marks.push(job::mark(out.records.len(), prefix, &job.request, &job.progress));
         }
@@ -392,6 +321,7 @@ impl Incremental {
 
     fn take(&mut self, arrived: Arrived, out: &mut Out<'_>) -> Result<()> {
         let Arrived { table, number, outcome } = arrived;
+        let most = self.most_rows();
         let Some(job) = self.jobs.get_mut(&table).filter(|job| job.number == number) else {
             return Ok(());
         };
@@ -416,7 +346,7 @@ impl Incremental {
             job.next_try = Instant::now() + UNSEEN;
             return Ok(());
         }
-        job.adapt(&chunk, self.readers.config.signals.incremental_snapshot_chunk_size);
+        job.adapt(&chunk, most);
         match Window::open(chunk, touched) {
             Some((window, again)) if !job.is_anew => {
                 job.fresh.extend(again);
@@ -575,57 +505,4 @@ pub(crate) enum Wake {
     Arrived(Box<Arrived>),
     /// It is time.
     Time,
-}
-
-impl Job {
-    /// Learns from a chunk how many rows the next one may have.
-    fn adapt(&mut self, chunk: &Chunk, most: u32) {
-        let each = chunk.bytes / chunk.rows.len().max(1);
-        self.limit = (CHUNK_BYTES / each.max(1)).clamp(1, most as usize);
-    }
-}
-
-impl Stage {
-    /// A change came of which it is not known what it is about.
-    fn unknown(&mut self, xid: Xid) {
-        match self {
-            Self::Idle => {}
-            Self::Reading { touched, .. } => touched.unknown(),
-            Self::Open { window, .. } => window.unknown(xid),
-        }
-    }
-
-    fn truncate(&mut self, xid: Xid) {
-        match self {
-            Self::Idle => {}
-            Self::Reading { touched, .. } => touched.truncate(xid),
-            Self::Open { window, .. } => window.truncate(xid),
-        }
-    }
-}
-
-/// The key of a row as the stream has it; `None` if that does not say.
-fn key_of(table: &Table, row: &Tuple) -> Option<Key> {
-    let value = |name: &Arc<str>| {
-        let at = table.shape.columns.iter().position(|column| column.name == *name)?;
-        match row.columns().nth(at)? {
-            Column::Text(text) => std::str::from_utf8(text).ok().map(str::to_owned),
-            Column::Null => Some(window::NULL.to_owned()),
-            Column::Unchanged | Column::Binary(_) => None,
-        }
-    };
-    table.shape.key.iter().map(value).collect()
-}
-
-/// The key of a row before a change; `None` if the replica identity does not cover it.
-fn key_before(table: &Table, old: &Old) -> Option<Key> {
-    let is_covered = |name: &Arc<str>| {
-        let columns = &table.shape.columns;
-        columns.iter().any(|column| column.name == *name && column.is_identity)
-    };
-    match old {
-        Old::Row(tuple) => key_of(table, tuple),
-        Old::Key(tuple) if table.shape.key.iter().all(is_covered) => key_of(table, tuple),
-        Old::Key(_) => None,
-    }
 }

@@ -195,8 +195,9 @@ async fn people_are_told_how_far_snapshots_are() {
     let all = source.read(completed("Initial Snapshot")).await;
     let told = of(&all, None);
     assert_eq!(told[0].0, "STARTED");
-    assert_eq!(told[0].1["data_collections"], "public.a,public.b,public.bag");
     assert_eq!(told[0].1["connector_name"], "p");
+    assert_eq!(told[1].0, "DATA_COLLECTIONS_RESOLVED");
+    assert_eq!(told[1].1["data_collections"], "public.a,public.b,public.bag");
     let scans = told.iter().filter(|(kind, _)| kind == "TABLE_SCAN_COMPLETED");
     let scans: Vec<&Json> = scans.map(|(_, data)| &data["total_rows_scanned"]).collect();
     assert_eq!(sorted(scans.into_iter().cloned().collect()), ["\"10\"", "\"5\"", "\"5\""]);
@@ -204,17 +205,24 @@ async fn people_are_told_how_far_snapshots_are() {
     let all = source.read(completed("Incremental Snapshot")).await;
     let told = of(&all, Some("s1"));
     let kinds: Vec<&str> = told.iter().map(|(kind, _)| kind.as_str()).collect();
-    // Five rows, two at a time.
-    let expected = ["STARTED", "IN_PROGRESS", "IN_PROGRESS", "TABLE_SCAN_COMPLETED", "COMPLETED"];
+    let expected = [
+        "STARTED",
+        "DATA_COLLECTIONS_RESOLVED",
+        // Five rows, two at a time.
+        "IN_PROGRESS",
+        "IN_PROGRESS",
+        "TABLE_SCAN_COMPLETED",
+        "COMPLETED",
+    ];
     assert_eq!(kinds, expected);
-    assert_eq!(told[1].1["last_processed_key"], "2");
-    assert_eq!(told[1].1["maximum_key"], "5");
-    assert_eq!(told[1].1["current_collection_in_progress"], "public.a");
-    assert_eq!(told[3].1["status"], "SUCCEEDED");
-    assert_eq!(told[3].1["total_rows_scanned"], "5");
+    assert_eq!(told[2].1["last_processed_key"], "2");
+    assert_eq!(told[2].1["maximum_key"], "5");
+    assert_eq!(told[2].1["current_collection_in_progress"], "public.a");
+    assert_eq!(told[4].1["status"], "SUCCEEDED");
+    assert_eq!(told[4].1["total_rows_scanned"], "5");
     signal(&server, "s2", "execute-snapshot", json!({"data-collections": ["public.bag"]})).await;
     let all = source.read(completed("Incremental Snapshot")).await;
-    assert_eq!(of(&all, Some("s2"))[1].1["status"], "NO_PRIMARY_KEY");
+    assert_eq!(of(&all, Some("s2"))[2].1["status"], "NO_PRIMARY_KEY");
 }
 
 #[tokio::test(flavor = "multi_thread")]

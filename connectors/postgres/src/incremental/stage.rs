@@ -1,0 +1,177 @@
+//! Where a table is between two chunks, and what a change of the stream means to it.
+//!
+//! Duty: find the keys of the rows that a change is about, and pass it to what is under way. Pure.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use towpath_sdk::background::Background;
+
+use super::ids::Xid;
+use super::job::{Progress, Request};
+use super::read::Reader;
+use super::window::{Chunk, Key, NULL, Touch, Touched, Window};
+use crate::pgoutput::{Column, Old, Tuple};
+use crate::table::{Row, Table};
+
+/// Bytes of a chunk, about.
+const CHUNK_BYTES: usize = 8 * 1024 * 1024;
+/// Rows of a table's first chunk, from which it is learnt how big they are.
+const FIRST_ROWS: usize = 64;
+
+/// A table that is being read.
+pub(super) struct Job {
+    /// Which of all jobs it is.
+    pub(super) number: u64,
+    pub(super) request: Request,
+    pub(super) progress: Progress,
+    pub(super) stage: Stage,
+    pub(super) reader: Option<Reader>,
+    /// Rows of the next chunk.
+    pub(super) limit: usize,
+    pub(super) next_try: Instant,
+    /// Rows to be read once more that turned up since the last chunk was asked for.
+    pub(super) fresh: BTreeSet<Key>,
+    /// Whether it has begun anew since then.
+    pub(super) is_anew: bool,
+    /// How many chunks were handed over.
+    pub(super) chunks: u64,
+}
+
+pub(super) enum Stage {
+    /// Nothing is under way.
+    Idle,
+    /// A chunk is being read.
+    Reading {
+        touched: Touched,
+        /// How many transactions had come when the chunk was asked for.
+        count: u64,
+        _work: Background,
+    },
+    /// Its rows wait for the stream.
+    Open {
+        window: Window,
+        /// How far the table is with it.
+        progress: Progress,
+    },
+}
+
+/// The rows before and after a change of the stream, as they came.
+pub(crate) struct Images<'a> {
+    pub(crate) old: Option<&'a Old>,
+    pub(crate) new: Option<&'a Tuple>,
+}
+
+impl Job {
+    /// One that has not begun; a chunk has at most `most` rows.
+    pub(super) fn new(number: u64, request: Request, progress: Progress, most: usize) -> Self {
+        Self {
+            number,
+            request,
+            progress,
+            stage: Stage::Idle,
+            reader: None,
+            limit: FIRST_ROWS.min(most),
+            next_try: Instant::now(),
+            fresh: BTreeSet::new(),
+            is_anew: false,
+            chunks: 0,
+        }
+    }
+
+    /// Learns from a chunk how many rows the next one may have.
+    pub(super) fn adapt(&mut self, chunk: &Chunk, most: usize) {
+        let each = chunk.bytes / chunk.rows.len().max(1);
+        self.limit = (CHUNK_BYTES / each.max(1)).clamp(1, most);
+    }
+
+    /// A change is about to be handed over; `after` is the row after it. Whether it has to be stored what
+    /// is to be read once more.
+    pub(super) fn change(
+        &mut self,
+        table: &Table,
+        xid: Xid,
+        images: &Images<'_>,
+        mut after: Option<&mut Row>,
+    ) -> bool {
+        let old = images.old.map(|old| key_before(table, old));
+        let new = images.new.map(|new| key_of(table, new));
+        let (old, new) = match (old, new) {
+            // TRUNCATE.
+            (None, None) => {
+                self.stage.truncate(xid);
+                return false;
+            }
+            (_, Some(None)) | (Some(None), _) => {
+                self.stage.unknown(xid);
+                return false;
+            }
+            // A delete.
+            (Some(Some(old)), None) => (None, old),
+            (Some(Some(old)), Some(Some(new))) => ((old != new).then_some(old), new),
+            (None, Some(Some(new))) => (None, new),
+        };
+        let moved_to = old.is_some().then(|| new.clone());
+        let touch = Touch { xid, old, new, after: after.as_deref_mut() };
+        match &mut self.stage {
+            Stage::Idle => {}
+            Stage::Reading { touched, .. } => touched.change(table, touch),
+            Stage::Open { window, .. } => window.change(table, touch),
+        }
+        // Where it went may have been read before, and where it was may never be.
+        match moved_to {
+            Some(key) if after.is_some_and(|after| after.is_partial()) => {
+                self.fresh.insert(key.clone());
+                self.is_anew |= self.progress.read_again([key]);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Stage {
+    /// A change came of which it is not known what it is about.
+    fn unknown(&mut self, xid: Xid) {
+        match self {
+            Self::Idle => {}
+            Self::Reading { touched, .. } => touched.unknown(),
+            Self::Open { window, .. } => window.unknown(xid),
+        }
+    }
+
+    fn truncate(&mut self, xid: Xid) {
+        match self {
+            Self::Idle => {}
+            Self::Reading { touched, .. } => touched.truncate(xid),
+            Self::Open { window, .. } => window.truncate(xid),
+        }
+    }
+}
+
+/// The key of a row as the stream has it; `None` if that does not say.
+fn key_of(table: &Table, row: &Tuple) -> Option<Key> {
+    let value = |name: &Arc<str>| {
+        let at = table.shape.columns.iter().position(|column| column.name == *name)?;
+        match row.columns().nth(at)? {
+            Column::Text(text) => std::str::from_utf8(text).ok().map(str::to_owned),
+            Column::Null => Some(NULL.to_owned()),
+            Column::Unchanged | Column::Binary(_) => None,
+        }
+    };
+    table.shape.key.iter().map(value).collect()
+}
+
+/// The key of a row before a change; `None` if the replica identity does not cover it.
+fn key_before(table: &Table, old: &Old) -> Option<Key> {
+    let is_covered = |name: &Arc<str>| {
+        let columns = &table.shape.columns;
+        columns.iter().any(|column| column.name == *name && column.is_identity)
+    };
+    match old {
+        Old::Row(tuple) => key_of(table, tuple),
+        Old::Key(tuple) if table.shape.key.iter().all(is_covered) => key_of(table, tuple),
+        Old::Key(_) => None,
+    }
+}
