@@ -10,9 +10,10 @@
 //! Deliberately absent: Avro, Protobuf, JSON Schema (they need a registry), and all transforms but
 //! `ExtractField`.
 
+pub mod cache;
 pub mod converters;
 mod java;
-mod pattern;
+pub mod pattern;
 pub mod predicates;
 pub mod providers;
 pub mod transforms;

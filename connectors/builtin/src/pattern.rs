@@ -1,6 +1,7 @@
 //! Java's regular expressions, as far as they mean the same here.
 //!
-//! Duty: full matches, as `Matcher.matches` makes them. Patterns are matched by a backtracking engine
+//! Duty: full matches, as `Matcher.matches` makes them, and what [`Replacer`] writes for the first match,
+//! as `Matcher.replaceFirst` does. Patterns are matched by a backtracking engine
 //! with a limit, so look-around, back-references, possessive and atomic groups work. What that engine
 //! lacks or reads otherwise than Java is refused with its name, never taken silently: octal and
 //! control escapes, `\h`, `\H`, `\v`, `\V`, `\R`, `\X`, `\G`, `\Z`, `\N`, properties other than
@@ -10,34 +11,45 @@ use fancy_regex::{Regex, RegexBuilder};
 
 use towpath_sdk::{Error, Result};
 
+mod replacer;
+
+pub use replacer::{Flaw, Replacer};
+
 const BACKTRACK_LIMIT: usize = 100_000;
 
 /// A pattern for whole texts.
 #[derive(Debug)]
-pub(crate) struct Pattern(Regex);
+pub struct Pattern(Regex);
 
 impl Pattern {
-    /// Compiles a pattern in Java's syntax. The error is a reason for people.
-    pub(crate) fn new(java: &str) -> Result<Self, String> {
-        let translated = translate(java)?;
-        // The engine's \d, \w and the like know all of Unicode, Java's only ASCII.
-        RegexBuilder::new(&format!("\\A(?:{translated})\\z"))
-            .backtrack_limit(BACKTRACK_LIMIT)
-            .build()
-            .map(Self)
-            .map_err(|error| format!("Invalid regex: {error}"))
+    /// Compiles a pattern in Java's syntax.
+    ///
+    /// # Errors
+    /// A reason for people, if it is none, or if it would mean something else here.
+    pub fn new(java: &str) -> Result<Self, String> {
+        compile(&format!("\\A(?:{})\\z", translate(java)?)).map(Self)
     }
 
     /// Whether the pattern matches all of `text`.
     ///
     /// # Errors
     /// If it takes too many steps.
-    pub(crate) fn matches(&self, text: &str) -> Result<bool> {
-        self.0.is_match(text).map_err(|error| {
-            Error::data("a regular expression took too many steps, make it simpler")
-                .with_source(error)
-        })
+    pub fn matches(&self, text: &str) -> Result<bool> {
+        self.0.is_match(text).map_err(too_many_steps)
     }
+}
+
+/// Compiles what was translated. The engine's \d, \w and the like know all of Unicode, Java's only
+/// ASCII.
+fn compile(translated: &str) -> Result<Regex, String> {
+    RegexBuilder::new(translated)
+        .backtrack_limit(BACKTRACK_LIMIT)
+        .build()
+        .map_err(|error| format!("Invalid regex: {error}"))
+}
+
+fn too_many_steps(error: fancy_regex::Error) -> Error {
+    Error::data("a regular expression took too many steps, make it simpler").with_source(error)
 }
 
 fn refuse<T>(what: &str) -> Result<T, String> {

@@ -13,10 +13,11 @@
 //! later, when it writes it); documents are UTF-8 (Connect guesses UTF-16 and UTF-32); an escaped
 //! surrogate without its other half becomes U+FFFD.
 
-mod cache;
 mod decode;
 mod encode;
 mod schema;
+
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use towpath_sdk::config::{ConfigEnum, ConnectorConfig, FieldError, FieldErrors};
@@ -28,7 +29,7 @@ use towpath_sdk::value::{Datum, Value};
 use towpath_sdk::{Error, Result, Text};
 
 use super::{Configured, ConverterType};
-use cache::{ByPointer, ByText};
+use crate::cache::{ByPointer, ByText};
 use encode::Writer;
 
 pub(super) const NAMES: &[PluginName] =
@@ -123,7 +124,7 @@ pub struct JsonConverter {
     /// The schema of all documents.
     content: Option<SchemaRef>,
     read: ByText,
-    written: ByPointer,
+    written: ByPointer<Arc<str>>,
 }
 
 impl Configured for JsonConverter {
@@ -218,9 +219,9 @@ impl Converter for JsonConverter {
         match schema {
             None => writer.raw("{\"schema\":null,\"payload\":"),
             Some(schema) => {
-                let text = self
-                    .written
-                    .get_or_write(schema, |schema| encode::schema_text(schema, &self.config))?;
+                let text = self.written.get_or_make(schema, |schema| {
+                    Ok(encode::schema_text(schema, &self.config)?.into())
+                })?;
                 writer.raw("{\"schema\":");
                 writer.raw(&text);
                 writer.raw(",\"payload\":");
