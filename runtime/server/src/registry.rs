@@ -6,6 +6,7 @@ use towpath_sdk::plugin::Registry;
 pub(crate) fn registry() -> Registry {
     let mut registry = Registry::default();
     towpath_builtin::register(&mut registry);
+    towpath_connector_debezium::register(&mut registry);
     registry
         .source::<towpath_connector_datagen::Datagen>()
         .source::<towpath_connector_file::source::FileSource>()
