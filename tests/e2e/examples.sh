@@ -45,9 +45,11 @@ sql() { # DATABASE STATEMENT…: each statement by itself
       -v ON_ERROR_STOP=1 -qtAc "$statement"
   done
 }
-sql postgres "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = 'shop'" \
+drop_slots="select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name in ('shop', 'shop_rows', 'shop_outbox')"
+sql postgres "$drop_slots" \
   'drop database if exists shop with (force)' 'create database shop'
 sql shop 'create table customers (id int primary key, name text)' \
+  'create table outbox (id uuid primary key, aggregatetype text, aggregateid text, type text, payload jsonb)' \
   "insert into customers select i, 'customer ' || i from generate_series(1, 100) i"
 for bucket in clicks orders; do s3 -X PUT "$S3_URL/$bucket" > /dev/null; done
 
@@ -102,6 +104,8 @@ for p in "$port" "$compose_port"; do until_true 90 ready "$p" || fail "the worke
 put "$port" clicks file-to-kafka.json
 put "$port" clicks-to-s3 kafka-to-s3.json
 put "$port" shop postgres-to-kafka.json
+put "$port" shop-rows postgres-rows-to-kafka.json
+put "$port" shop-outbox postgres-outbox-to-kafka.json
 put "$compose_port" orders orders.json
 put "$compose_port" orders-to-s3 orders-to-s3.json
 # 295 of the file's 300 clicks are sound, so two objects of 100 are complete; the broken ones are dead letters.
@@ -113,6 +117,23 @@ until_true 90 read_all || fail "$(customers '"op":"r"') customers were read"
 sql shop "update customers set name = 'another' where id = 7"
 updated() { [ "$(customers '"after":{"id":7,"name":"another"}')" -ge 1 ]; }
 until_true 90 updated || fail 'the update of a customer did not come'
+# topic NAME FORMAT: its records, as kcat's format shows them.
+topic() { kcat -C -q -e -b "$TOWPATH_TEST_KAFKA" -t "$1" -o beginning -f "$2" 2> /dev/null; }
+rows() { topic shop-rows.public.customers '%k %S %s %h\n'; }
+rows_read() { [ "$(rows | grep -c '"__op":"r"')" -ge 100 ]; }
+until_true 90 rows_read || fail "of the customers, $(rows | grep -c '"__op":"r"') rows were read"
+sql shop "update customers set name = 'third' where id = 7" 'delete from customers where id = 8'
+row_updated() { rows | grep -q '^{"id":7} [0-9]* {"id":7,"name":"third","__op":"u","__source_lsn":[0-9]*} .*committed=[0-9]'; }
+until_true 90 row_updated || fail "the row of a customer did not come: $(rows | tail -n 3)"
+# A tombstone has a null for a value, whose size is -1.
+row_deleted() { rows | grep -q '^{"id":8} -1 '; }
+until_true 90 row_deleted || fail "the delete of a customer is no tombstone: $(rows | tail -n 3)"
+sql shop "insert into outbox values ('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'order', '42', 'OrderCreated', '{\"total\": 5, \"lines\": [{\"sku\": \"x\"}]}')" \
+  'delete from outbox'
+event() {
+  topic shop.events.order '%k|%s|%h\n' | grep -q '^42|{"lines":\[{"sku":"x"}\],"total":5}|.*id=a0eebc99-.*eventType=OrderCreated'
+}
+until_true 90 event || fail "the event did not come: $(topic shop.events.order '%k|%s|%h\n')"
 curl -sf "localhost:$compose_port/towpath/v1/connectors/orders-to-s3/status" | grep -q '"delivery":"exactly-once"' \
   || fail 'the example for S3 promises less than exactly-once'
 for pid in "${pids[@]}"; do
@@ -120,5 +141,5 @@ for pid in "${pids[@]}"; do
   wait "$pid" || fail "worker $pid did not stop well"
 done
 pids=()
-sql postgres "select pg_drop_replication_slot('shop')" 'drop database shop with (force)' > /dev/null
-echo "examples: $(lines clicks) clicks and $(lines orders) orders are in their buckets, and customers in their topic"
+sql postgres "$drop_slots" 'drop database shop with (force)' > /dev/null
+echo "examples: $(lines clicks) clicks and $(lines orders) orders are in their buckets, customers, their rows and events in their topics"
