@@ -13,9 +13,10 @@ use tokio::sync::{mpsc, watch};
 use towpath_sdk::Result;
 use towpath_sdk::clock::{Clock, Timestamp};
 use towpath_sdk::context::{
-    ConnectorContext, Host, LaneContext, SourceTaskContext, TaskContext, Waiting,
+    ConnectorContext, Host, LaneContext, SourceTaskContext, TaskContext, Waiting, Work,
 };
 use towpath_sdk::guarantee::Guarantee;
+use towpath_sdk::instruments::{Counter, Gauge, Labels};
 use towpath_sdk::offset::{OffsetMap, StoredOffsets};
 use towpath_sdk::record::TopicPartition;
 use towpath_sdk::signal::{SIGNALS_MAX, Signal, Signals, TopicReader, TopicRecord};
@@ -102,6 +103,9 @@ impl TopicReader for FakeTopic {
 struct Said {
     reasons: Vec<String>,
     counters: BTreeMap<&'static str, u64>,
+    gauges: BTreeMap<(&'static str, Labels), Gauge>,
+    labelled: BTreeMap<(&'static str, Labels), Counter>,
+    work: Option<Work>,
     guarantee: Option<Guarantee>,
 }
 
@@ -171,6 +175,24 @@ impl FakeHost {
     #[must_use]
     pub fn counted(&self, name: &str) -> u64 {
         lock(&self.said).counters.get(name).copied().unwrap_or_default()
+    }
+
+    /// What a gauge with these labels shows, if there is one.
+    #[must_use]
+    pub fn gauge(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Option<i64> {
+        lock(&self.said).gauges.get(&(name, Labels::new(labels))).map(Gauge::get)
+    }
+
+    /// What a counter with these labels has counted, if there is one.
+    #[must_use]
+    pub fn counter(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Option<u64> {
+        lock(&self.said).labelled.get(&(name, Labels::new(labels))).map(Counter::get)
+    }
+
+    /// How far a long piece of work was when the connector said so last; it stays when that is over.
+    #[must_use]
+    pub fn work(&self) -> Option<Work> {
+        lock(&self.said).work.clone()
     }
 
     /// The guarantee as learnt at run time, if the connector said one.
@@ -271,6 +293,20 @@ impl Host for FakeHost {
 
     fn count(&self, name: &'static str, n: u64) {
         *lock(&self.said).counters.entry(name).or_default() += n;
+    }
+
+    fn counter(&self, name: &'static str, labels: Labels) -> Counter {
+        lock(&self.said).labelled.entry((name, labels)).or_default().clone()
+    }
+
+    fn gauge(&self, name: &'static str, labels: Labels) -> Gauge {
+        lock(&self.said).gauges.entry((name, labels)).or_default().clone()
+    }
+
+    fn work(&self, work: Option<Work>) {
+        if work.is_some() {
+            lock(&self.said).work = work;
+        }
     }
 
     fn guarantee(&self, guarantee: Guarantee) {

@@ -60,6 +60,10 @@ pub(crate) struct Slot {
     pub(crate) restart: Option<Lsn>,
     /// `lost` once the server has removed log that it needs.
     pub(crate) wal_status: Option<String>,
+    /// Why the server will not send from it any more, if it says so (17 and later).
+    pub(crate) invalidated: Option<String>,
+    /// Whether it is a copy of the primary's, which can't be read from before a promotion (17 and later).
+    pub(crate) is_copy: bool,
 }
 
 const TYPES: &str = "
@@ -348,8 +352,11 @@ pub(crate) async fn replica_identity(
 pub(crate) async fn slot(client: &Client, name: &str) -> Result<Option<Slot>> {
     let sql = "
         select plugin::text, database::text, active_pid, confirmed_flush_lsn::text,
-               restart_lsn::text, wal_status
-          from pg_catalog.pg_replication_slots where slot_name = $1";
+               restart_lsn::text, pg_catalog.to_jsonb(s) ->> 'wal_status',
+               pg_catalog.to_jsonb(s) ->> 'invalidation_reason',
+               coalesce((pg_catalog.to_jsonb(s) ->> 'synced')::bool, false)
+                   and pg_catalog.pg_is_in_recovery()
+          from pg_catalog.pg_replication_slots s where slot_name = $1";
     let rows = rows(client, sql, &[&name]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let lsn = |text: Option<String>| text.and_then(|text| text.parse().ok());
@@ -360,6 +367,8 @@ pub(crate) async fn slot(client: &Client, name: &str) -> Result<Option<Slot>> {
         confirmed: lsn(get(row, 3)?),
         restart: lsn(get(row, 4)?),
         wal_status: get(row, 5)?,
+        invalidated: get(row, 6)?,
+        is_copy: get(row, 7)?,
     }))
 }
 

@@ -16,6 +16,7 @@ use serde_json::Value as JsonValue;
 use towpath_sdk::offset::{SourceOffset, SourcePartition};
 use towpath_sdk::{Error, Result};
 
+use crate::insurance::Insured;
 use crate::lsn::Lsn;
 
 const SERVER: &str = "server";
@@ -99,6 +100,8 @@ pub(crate) struct Stored {
     pub(crate) is_snapshot_done: bool,
     /// What Debezium keeps for people and for its own metrics.
     pub(crate) trail: Trail,
+    /// What is known in case the slot is lost.
+    pub(crate) insured: Insured,
 }
 
 /// The transaction that an offset is of.
@@ -178,7 +181,7 @@ impl Stored {
     /// As the offset topic has it.
     #[must_use]
     pub(crate) fn offset(&self) -> SourceOffset {
-        let Self { position, origin, is_snapshot_done, trail } = self;
+        let Self { position, origin, is_snapshot_done, trail, insured } = self;
         let number = |lsn: Lsn| JsonValue::from(lsn.0);
         let mut fields = vec![
             (LSN_PROC, number(position.last())),
@@ -207,6 +210,7 @@ impl Stored {
             fields.push((SYSTEM, origin.system.to_string().into()));
             fields.push((TIMELINE, origin.timeline.into()));
         }
+        fields.extend(insured.fields());
         SourceOffset::of(fields)
     }
 
@@ -258,6 +262,7 @@ impl Stored {
                 tx_id: offset.get_i64(TX_ID).and_then(|id| u32::try_from(id).ok()),
                 ts_us: offset.get_i64(TS_USEC),
             },
+            insured: Insured::read(offset),
         })
     }
 }
@@ -309,6 +314,7 @@ mod tests {
             origin: Some(Origin { system: 1, timeline }),
             is_snapshot_done: true,
             trail: Trail::default(),
+            insured: Insured::default(),
         };
         let on = |confirmed: &Confirmed, timeline| confirmed.on(Origin { system: 1, timeline });
         let mut confirmed = Confirmed::default();
@@ -385,6 +391,7 @@ mod tests {
                     origin: Some(Origin { system: u64::MAX, timeline: 3 }),
                     is_snapshot_done: true,
                     trail: Trail { tx_id: Some(u32::MAX), ts_us: Some(-1) },
+                    insured: Insured { oldest_xid: Some(1 << 33), missing: None },
                 };
                 let read = Stored::read(&stored.offset()).unwrap();
                 prop_assert_eq!(&read, &stored);

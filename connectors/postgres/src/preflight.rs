@@ -13,14 +13,14 @@ use crate::config::replication::{Autocreate, Identity};
 use crate::run::in_use;
 use crate::wire::quote_identifier;
 
-/// Whether the server decodes its log, for a user who may ask it to.
+/// Sees that the server decodes its log, for a user who may ask it to; whether it is a standby.
 ///
 /// # Errors
 /// What is wrong and would mend it.
-pub(crate) async fn server(client: &Client, config: &Config) -> Result<()> {
+pub(crate) async fn server(client: &Client, config: &Config) -> Result<bool> {
     let what = "look at the server's settings";
     let sql = "select current_setting('wal_level'), r.rolreplication or r.rolsuper, \
-               current_setting('server_version_num')::int4 \
+               current_setting('server_version_num')::int4, pg_catalog.pg_is_in_recovery() \
                from pg_catalog.pg_roles r where r.rolname = current_user";
     let row = client.query_one(sql, &[]).await.map_err(|error| failed(what, error))?;
     let wal_level: String = row.try_get(0).map_err(|error| failed(what, error))?;
@@ -30,6 +30,17 @@ pub(crate) async fn server(client: &Client, config: &Config) -> Result<()> {
         let text =
             format!("PostgreSQL {} is too old; 12 is the first that is read", version / 10_000);
         return Err(Error::new(ErrorKind::Unsupported, text));
+    }
+    let is_standby: bool = row.try_get(3).map_err(|error| failed(what, error))?;
+    if is_standby && version < 160_000 {
+        return Err(Error::new(
+            ErrorKind::Unavailable,
+            format!(
+                "the server is a standby, which PostgreSQL {} can't decode changes on (16 is the first \
+                 that can); waiting until it is promoted",
+                version / 10_000
+            ),
+        ));
     }
     if wal_level != "logical" {
         return Err(Error::config(format!(
@@ -44,7 +55,7 @@ pub(crate) async fn server(client: &Client, config: &Config) -> Result<()> {
             format!("the user may not read the log: run ALTER ROLE {user} REPLICATION"),
         ));
     }
-    Ok(())
+    Ok(is_standby)
 }
 
 /// Whether the slot can be read.
@@ -72,6 +83,15 @@ pub(crate) fn slot(slot: &Slot, config: &Config) -> Result<()> {
         let database = slot.database.as_deref().unwrap_or("another");
         return refuse(format!(
             "the replication slot {name} is of the database {database}; set slot.name to another"
+        ));
+    }
+    if slot.is_copy {
+        return Err(Error::new(
+            ErrorKind::Unavailable,
+            format!(
+                "the replication slot {name} is a standby's copy of its primary's; waiting until the \
+                 server is promoted"
+            ),
         ));
     }
     match slot.active_pid {

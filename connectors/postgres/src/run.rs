@@ -3,6 +3,8 @@
 //! Duty: see that the server can be read, make publication and slot, read the snapshot if one is
 //! needed, and then the stream; begin again from what was handed over when a connection breaks.
 
+mod mend;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,9 +21,11 @@ use crate::client::{self, Purpose, Session};
 use crate::config::Config;
 use crate::config::snapshot::{Course, Locking, NewTables, Order, Rows};
 use crate::envelope::{Envelopes, SnapshotMark, Source};
-use crate::gap::{self, ServerState};
+use crate::gap::{self, Mending};
 use crate::incremental::{Incremental, Readers};
+use crate::insurance::{self, Insurance};
 use crate::lsn::Lsn;
+use crate::meters::Meters;
 use crate::notification::{Aggregate, Notification, Notifier};
 use crate::offset::{self, Confirmed, Origin, Position, Stored, Trail};
 use crate::output::Output;
@@ -56,6 +60,8 @@ pub(crate) struct Run {
     is_snapshot_due: bool,
     /// Whether big transactions are read before they are committed.
     is_ahead: bool,
+    /// What is known in case the slot is lost.
+    insurance: Arc<Insurance>,
     /// Pauses that are still to be made.
     snapshot_delay: Duration,
     streaming_delay: Duration,
@@ -68,6 +74,7 @@ struct Server {
     origin: Origin,
     /// Where its log ends.
     flushed: Lsn,
+    is_standby: bool,
     types: Types,
 }
 
@@ -96,6 +103,7 @@ impl Run {
             course: config.snapshot.course(),
             is_snapshot_due: config.snapshot.course().rows == Rows::Always,
             is_ahead: true,
+            insurance: Arc::default(),
             snapshot_delay: config.snapshot.delay_ms,
             streaming_delay: config.replication.streaming_delay_ms,
             output: Output::new(sender, stored),
@@ -162,11 +170,20 @@ impl Run {
         preflight::publication(&server.client, &self.config, &published).await?;
         let slot = catalog::slot(&server.client, &self.config.replication.slot_name).await?;
         let stored = self.stored()?;
-        let gap = self.gap(&mut server, stored.as_ref(), slot.as_ref()).await?;
-        let stored = stored.filter(|_| gap.is_none());
+        let mending = self.mending(&mut server, stored.as_ref(), slot.as_ref()).await?;
+        let lost = stored.as_ref().filter(|_| mending.is_some()).cloned();
+        self.insured(stored.as_ref(), mending);
+        let stored = stored.filter(|_| mending.is_none());
         let is_due = self.is_snapshot_due
-            || self.course.rows != Rows::Never
-                && stored.as_ref().is_none_or(|stored| !stored.is_snapshot_done);
+            || mending.is_some()
+            || match &stored {
+                None => self.course.rows != Rows::Never,
+                // What is read after a loss is, whatever the mode.
+                Some(stored) => {
+                    !stored.is_snapshot_done
+                        && (self.course.rows != Rows::Never || stored.insured.missing.is_some())
+                }
+            };
         if is_due {
             self.pause("before the snapshot: snapshot.delay.ms", self.snapshot_delay).await;
             self.snapshot_delay = Duration::ZERO;
@@ -176,12 +193,27 @@ impl Run {
             Some(slot) => (self.start_of(slot, stored.as_ref()), None),
             None => self.create_slot(&mut server, is_due).await?,
         };
+        if let Some(lost) =
+            lost.filter(|lost| lost.is_snapshot_done || !self.stored_ranges().is_empty())
+        {
+            self.miss_deletes(&lost, position.end);
+        }
         if is_due {
             // What was read before the slot was made may have been deleted before it, too.
-            let is_anew = slot.is_none() || gap.is_some();
-            let forgotten = if is_anew { self.stored_ranges() } else { Vec::new() };
-            self.mark(position, server.origin, false, forgotten).await?;
-            self.snapshot(&server, &tables, position, exported).await?;
+            let is_anew = slot.is_none() || mending.is_some();
+            let mut marks = if is_anew { self.stored_ranges() } else { Vec::new() };
+            match mending {
+                Some(Mending::Since(xmin)) => {
+                    let read = self.read_before(&server, &tables, xmin).await?;
+                    marks.retain(|mark| read.iter().all(|other| other.partition != mark.partition));
+                    marks.extend(read);
+                }
+                Some(Mending::AllRows) => self.warn_of_tables_left_out(&tables),
+                None => {}
+            }
+            self.mark(position, server.origin, false, marks).await?;
+            let snapshot = self.snapshot(&server, &tables, position, exported);
+            self.watched(&server.client, snapshot).await?;
             self.is_snapshot_due = false;
             self.pause("before the stream: streaming.delay.ms", self.streaming_delay).await;
             self.streaming_delay = Duration::ZERO;
@@ -198,38 +230,30 @@ impl Run {
         Err(Error::new(ErrorKind::Throttled, "spill.max.bytes is reached; reading is begun anew"))
     }
 
-    /// Whether changes after the stored offset are missing, and why, if all rows are to be read again
-    /// then.
-    async fn gap(
-        &self,
-        server: &mut Server,
-        stored: Option<&Stored>,
-        slot: Option<&Slot>,
-    ) -> Result<Option<String>> {
-        let Some(stored) = stored else { return Ok(None) };
-        let known = stored.origin.map_or(server.origin.timeline, |origin| origin.timeline);
-        let branched_at = match server.origin.timeline > known {
-            true => {
-                let history = server.connection.timeline_history(server.origin.timeline).await?;
-                gap::branched_at(&history.content, known)
-            }
-            false => None,
-        };
-        let Server { origin, flushed, .. } = *server;
-        let trusts_slot = self.config.replication.trusts_slot();
-        let state = ServerState { origin, flushed, branched_at, slot, trusts_slot };
-        let Some(gap) = gap::gap(&self.config.replication.slot_name, stored, &state) else {
-            return Ok(None);
-        };
-        // A snapshot that is not over begins anew by itself.
-        if !stored.is_snapshot_done || self.course.mends {
-            tracing::warn!(connector = %self.cx.connector, %gap, "changes are missing; all rows are read again");
-            return Ok(Some(gap));
+    /// Takes up what was known of the transactions that `stored` does not cover.
+    fn insured(&self, stored: Option<&Stored>, mending: Option<Mending>) {
+        let mut insured = stored.map(|stored| stored.insured).unwrap_or_default();
+        if mending == Some(Mending::AllRows) {
+            // They may have been another server's.
+            insured.oldest_xid = None;
         }
-        Err(Error::config(format!(
-            "{gap}: changes are missing; reset the offsets of the connector to begin with a new \
-             snapshot, or set snapshot.mode=when_needed to have that done at once"
-        )))
+        self.insurance.begin(insured);
+        self.show_missing();
+    }
+
+    /// Works while the slot is watched.
+    async fn watched<T>(
+        &self,
+        client: &Client,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let watch = Watch::new(&self.cx, &self.config.replication, &self.insurance);
+        tokio::select! {
+            done = work => done,
+            lost = watch.run(client) => {
+                Err(lost.err().unwrap_or_else(|| Error::internal("watch the slot")))
+            }
+        }
     }
 
     /// The slot, unless it has to be made anew.
@@ -250,6 +274,8 @@ impl Run {
     ) -> Result<(Position, Option<String>)> {
         let name = &self.config.replication.slot_name;
         let failover = self.config.replication.slot_failover;
+        // What the slot will send has not ended yet.
+        self.insurance.take(insurance::sample(&server.client).await?);
         let new = NewSlot { name, plugin: "pgoutput", temporary: false, export_snapshot, failover };
         let created = server.connection.create_slot(&new).await?;
         tracing::info!(connector = %self.cx.connector, slot = %name, lsn = %created.consistent_point, "created the replication slot");
@@ -279,7 +305,7 @@ impl Run {
 
     async fn server(&self) -> Result<Server> {
         let client = self.connect(Purpose::Queries).await?;
-        preflight::server(&client, &self.config).await?;
+        let is_standby = preflight::server(&client, &self.config).await?;
         let mut connection = Connection::connect(&self.target).await?;
         let system = connection.identify_system().await?;
         let origin = Origin {
@@ -287,7 +313,7 @@ impl Run {
             timeline: system.timeline,
         };
         let types = Types::load(&client).await?;
-        Ok(Server { client, connection, origin, flushed: system.flushed, types })
+        Ok(Server { client, connection, origin, flushed: system.flushed, is_standby, types })
     }
 
     async fn captured(&self, client: &Client) -> Result<Vec<Listed>> {
@@ -304,8 +330,9 @@ impl Run {
         is_snapshot_done: bool,
         mut marks: Vec<Mark>,
     ) -> Result<()> {
-        let stored =
-            Stored { position, origin: Some(origin), is_snapshot_done, trail: Trail::default() };
+        let insured = self.insurance.at(position.end);
+        let trail = Trail::default();
+        let stored = Stored { position, origin: Some(origin), is_snapshot_done, trail, insured };
         let partition = offset::partition(&self.config.topic_prefix);
         marks.push(Mark::new(0, partition, stored.offset()));
         self.output.send(Piece { records: Vec::new(), marks }, 0).await
@@ -352,7 +379,11 @@ impl Run {
         let ts_us = self.cx.clock().now().millis().saturating_mul(1000);
         let marks = Marks::new(&self.config.topic_prefix);
         let known = marks.stored(&self.output.handed());
-        let tables = self.heaps(server, captured).await?;
+        let mut tables = self.heaps(server, captured).await?;
+        // After a loss those that were begun are read, whatever snapshots leave out.
+        let is_mended = self.insurance.missing().is_some();
+        let is_begun = |heap: &Listed| is_mended && known.contains_key(&heap.oid);
+        tables.retain(|(heap, shown)| self.is_read(shown) || is_begun(heap));
         let begun =
             tables.iter().map(|(heap, _)| heap).filter(|heap| known.contains_key(&heap.oid));
         snapshot::hold(&readers, begun).await?;
@@ -389,7 +420,7 @@ impl Run {
         self.mark(position, server.origin, true, marks).await
     }
 
-    /// The tables whose rows are read, partitions in place of partitioned tables; each with the table
+    /// The tables whose rows may be read, partitions in place of partitioned tables; each with the table
     /// that its rows are shown as, which is that of its changes.
     async fn heaps(&self, server: &Server, captured: &[Listed]) -> Result<Vec<(Listed, Listed)>> {
         let publication = &self.config.replication.publication_name;
@@ -402,7 +433,8 @@ impl Run {
             let root = all.iter().find(|table| is_via_root && table.oid == heap.root);
             (heap.clone(), root.unwrap_or(heap).clone())
         });
-        Ok(heaps.filter(|(_, shown)| self.is_read(shown)).collect())
+        let is_captured = |shown: &Listed| self.config.filters.captures(&shown.schema, &shown.name);
+        Ok(heaps.filter(|(_, shown)| is_captured(shown)).collect())
     }
 
     async fn plan(
@@ -466,7 +498,7 @@ impl Run {
     }
 
     async fn stream(&self, server: Server, position: Position, is_resumed: bool) -> Result<Full> {
-        let Server { client, connection, origin, types, .. } = server;
+        let Server { client, connection, origin, types, is_standby, .. } = server;
         let publications = quote_identifier(&self.config.replication.publication_name);
         let mut options = vec![("publication_names", &*publications)];
         match connection.server_major() {
@@ -480,9 +512,6 @@ impl Run {
         }
         let params = self.config.replication.slot_stream_params.0.iter();
         options.extend(params.map(|(name, value)| (name.as_str(), value.as_str())));
-        let stream = connection
-            .start_replication(&self.config.replication.slot_name, position.end, &options)
-            .await?;
         let readers = Arc::new(Readers {
             config: Arc::clone(&self.config),
             rules: Arc::clone(&self.rules),
@@ -503,21 +532,24 @@ impl Run {
             origin,
             clock: self.cx.clock(),
             spilled: self.cx.gauge("spilled_bytes", &[]),
-            lag: self.cx.gauge("lag_bytes", &[]),
             incremental,
             newcomers: self
                 .reads_newcomers()
                 .then(|| Newcomers::new(&self.config.topic_prefix, &self.output.handed())),
             inbox: &mut inbox,
+            meters: Meters::new(&self.cx),
+            insurance: &self.insurance,
+            is_standby,
         };
         let last_commit = is_resumed.then_some(position.end);
-        let reader = Reader::new(streaming, stream, types, position, last_commit);
-        let watch = Watch::new(&self.cx);
-        tokio::select! {
-            ended = reader.run() => ended,
-            lost = watch.run(&client, &self.config.replication.slot_name) => {
-                Err(lost.err().unwrap_or_else(|| Error::internal("watch the slot")))
-            }
+        let name = &self.config.replication.slot_name;
+        let work = async {
+            let stream = connection.start_replication(name, position.end, &options).await?;
+            Reader::new(streaming, stream, types, position, last_commit).run().await
+        };
+        match self.watched(&client, work).await {
+            Ok(full) => Ok(full),
+            Err(error) => Err(self.unless_lost(&client, error).await),
         }
     }
 }

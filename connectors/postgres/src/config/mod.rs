@@ -17,9 +17,11 @@ pub mod snapshot;
 pub mod unused;
 pub mod values;
 
-use towpath_sdk::config::ConnectorConfig;
+use towpath_sdk::config::{ConnectorConfig, FieldError};
 
 pub use patterns::Patterns;
+
+use replication::Loss;
 
 use crate::types::Modes;
 
@@ -39,7 +41,7 @@ pub const OUR_DEFAULTS: &[(&str, &str)] = &[
 
 /// Debezium's keys.
 #[derive(Debug, Clone, ConnectorConfig)]
-#[config(group = "Connection")]
+#[config(group = "Connection", validate = Config::check)]
 pub struct Config {
     /// The prefix of all topics, which also names this stream of changes in the offset topic. It must
     /// never change.
@@ -81,6 +83,22 @@ pub struct Config {
 }
 
 impl Config {
+    /// What is done once changes are missing.
+    #[must_use]
+    pub fn loss(&self) -> Loss {
+        let by_mode = if self.snapshot.course().mends { Loss::Resnapshot } else { Loss::Fail };
+        self.replication.slot_loss_policy.unwrap_or(by_mode)
+    }
+
+    fn check(&self) -> Vec<FieldError> {
+        if self.replication.slot_loss_policy == Some(Loss::Fail) && self.snapshot.course().mends {
+            let text = "slot.loss.policy=fail contradicts the snapshot.mode, which reads all rows again \
+                        if changes are missing: leave one of them out";
+            return vec![FieldError::other("slot.loss.policy", text)];
+        }
+        Vec::new()
+    }
+
     /// How values are shown.
     #[must_use]
     pub fn modes(&self) -> Modes {
@@ -165,6 +183,18 @@ mod tests {
     }
 
     #[test]
+    fn what_a_loss_means_is_said_by_its_key_or_by_the_mode() {
+        let loss = |entries: &[(&str, &str)]| with(entries).unwrap().loss();
+        let needed = ("snapshot.mode", "when_needed");
+        assert_eq!((loss(&[]), loss(&[needed])), (Loss::Fail, Loss::Resnapshot));
+        let backfill = ("slot.loss.policy", "backfill");
+        assert_eq!(
+            (loss(&[backfill]), loss(&[needed, backfill])),
+            (Loss::Backfill, Loss::Backfill)
+        );
+    }
+
+    #[test]
     fn wrong_settings_are_named() {
         let wrong = |key: &str, entries: &[(&str, &str)], says: &str| {
             let errors = with(entries).unwrap_err();
@@ -179,6 +209,8 @@ mod tests {
         let sink = [("notification.enabled.channels", "sink")];
         wrong("notification", &sink, "needs the topic of notifications");
         wrong("signal.file", &[("signal.file", "x")], "kafka");
+        let contradicts = [("snapshot.mode", "when_needed"), ("slot.loss.policy", "fail")];
+        wrong("slot.loss.policy", &contradicts, "contradicts");
         wrong("database.sslcert", &[("database.sslcert", "c.pem")], "go together");
     }
 }

@@ -62,6 +62,25 @@ pub struct Replication {
     /// gone or lost, or another cluster, is a gap under all of them.
     #[config(default = "no_validation", importance = low)]
     pub offset_mismatch_strategy: OffsetMismatch,
+    /// What is done once changes after the stored offset are missing: the slot is gone, was made anew,
+    /// was moved past the offset or is lost; the server's log ends before the offset; it is another
+    /// cluster; its timeline does not come after the offset's. `fail`, which is the default: the task
+    /// fails and says what is missing. `resnapshot`, which is the default under
+    /// `snapshot.mode=when_needed`: all rows are read again, under a new slot. `backfill`: only those
+    /// rows are read that transactions have changed which were not over at the offset, found by their
+    /// `xmin`; where that says nothing (another cluster, another history, an offset of Debezium's or
+    /// without `oldest_xid`, more than 2^31 transactions since) all rows are. Rows come as by a
+    /// snapshot, with `op` = `r`. Deletes between can't be found either way, as what was there before is
+    /// in the topics only: they are missing, which the log, the task's guarantee, the metric
+    /// `towpath_connector_missing_deletes` and `missing_deletes_from`, `_to` and `_at` in the stored
+    /// offset say until the offset is reset.
+    pub slot_loss_policy: Option<Loss>,
+    /// How many bytes of log the slot may hold back before there is a warning; 0 is the server's
+    /// `max_slot_wal_keep_size`, and none if that has no bound. The warning comes when less than a
+    /// fifth is left, or less than an hour at the pace of the last minutes. It bounds nothing by
+    /// itself: the server's setting does, and reaching that one is a loss of the slot.
+    #[config(default = 0, range(min = 0))]
+    pub slot_wal_budget_bytes: u64,
     /// Replica identities that captured tables are given, where they have another:
     /// `schema.table:IDENTITY`, separated by commas, with a regular expression for the table, and
     /// DEFAULT, FULL, NOTHING or INDEX with the index's name. It takes the tables' owner.
@@ -128,6 +147,18 @@ pub enum OffsetMismatch {
     TrustSlot,
     /// The stream goes on at the later one.
     TrustGreaterLsn,
+}
+
+/// What is done once changes are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ConfigEnum)]
+#[config(ignore_case)]
+pub enum Loss {
+    /// The task fails.
+    Fail,
+    /// All rows are read again.
+    Resnapshot,
+    /// Rows that changed since are read again.
+    Backfill,
 }
 
 /// Options of the plug-in.

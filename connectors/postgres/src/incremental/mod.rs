@@ -1,7 +1,7 @@
 //! Snapshots of tables while the stream goes on.
 //!
 //! Duty: which tables are read, chunk by chunk, and when the rows of a chunk take their place in the
-//! stream. The reasoning: `docs/decisions/042-incremental-snapshots.md`. Nothing is written to the
+//! stream. The reasoning: `docs/decisions/044-snapshots-beside-the-stream.md`. Nothing is written to the
 //! database.
 //!
 //! Invariants:

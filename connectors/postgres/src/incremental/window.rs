@@ -2,7 +2,7 @@
 //!
 //! Duty: of a chunk and the changes of the stream around it, say what is handed over: each row once its
 //! turn comes, unless a change that the chunk does not show was handed over instead. Pure. Why this is
-//! sound: `docs/decisions/042-incremental-snapshots.md`.
+//! sound: `docs/decisions/044-snapshots-beside-the-stream.md`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use towpath_sdk::context::{TaskContext, Work};
+use towpath_sdk::instruments::Gauge;
 use towpath_sdk::offset::StoredOffsets;
 use towpath_sdk::record::Record;
 use towpath_sdk::source::Mark;
@@ -153,7 +154,7 @@ impl Pass<'_> {
             );
         }
         drop(give);
-        let mut telling = Telling::new(total, tables.len());
+        let mut telling = Telling::new(self.cx, total, tables.len());
         let mut is_first = true;
         let mut last: Option<(Piece, usize)> = None;
         while let Some(Arrived { table, range, chunk }) = arrived.recv().await {
@@ -209,6 +210,7 @@ impl Pass<'_> {
             mark_last(&mut piece.records, SnapshotMark::Last);
             self.output.send(piece, bytes).await?;
         }
+        telling.show();
         self.cx.work(None);
         Ok(())
     }
@@ -300,11 +302,45 @@ struct Telling {
     total: usize,
     tables: usize,
     rows: u64,
+    meters: Meters,
+}
+
+/// Progress for machines.
+struct Meters {
+    ranges: Gauge,
+    ranges_done: Gauge,
+    rows: Gauge,
+    /// -1 while it can't be told.
+    left_ms: Gauge,
 }
 
 impl Telling {
-    fn new(total: usize, tables: usize) -> Self {
-        Self { began: Instant::now(), told: None, done: 0, total, tables, rows: 0 }
+    fn new(cx: &TaskContext, total: usize, tables: usize) -> Self {
+        let gauge = |name| cx.gauge(name, &[]);
+        let meters = Meters {
+            ranges: gauge("snapshot_ranges"),
+            ranges_done: gauge("snapshot_ranges_done"),
+            rows: gauge("snapshot_rows"),
+            left_ms: gauge("snapshot_left_ms"),
+        };
+        Self { began: Instant::now(), told: None, done: 0, total, tables, rows: 0, meters }
+    }
+
+    /// How long the rest takes, if it goes on as so far.
+    fn left(&self) -> Option<Duration> {
+        (self.done > 0).then(|| {
+            let part = (self.total - self.done) as f64 / self.done as f64;
+            self.began.elapsed().mul_f64(part)
+        })
+    }
+
+    fn show(&self) {
+        let whole = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.meters.ranges.set(whole(self.total));
+        self.meters.ranges_done.set(whole(self.done));
+        self.meters.rows.set(i64::try_from(self.rows).unwrap_or(i64::MAX));
+        let left = self.left().map(|left| i64::try_from(left.as_millis()).unwrap_or(i64::MAX));
+        self.meters.left_ms.set(left.unwrap_or(-1));
     }
 
     fn tell(&mut self, cx: &TaskContext, table: &Table) {
@@ -313,10 +349,8 @@ impl Telling {
             return;
         }
         self.told = Some(now);
-        let left = (self.done > 0).then(|| {
-            let part = (self.total - self.done) as f64 / self.done as f64;
-            self.began.elapsed().mul_f64(part)
-        });
+        self.show();
+        let left = self.left();
         let more = match self.tables.saturating_sub(1) {
             0 => String::new(),
             others => format!(" and {others} more tables"),

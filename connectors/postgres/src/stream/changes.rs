@@ -206,6 +206,7 @@ impl Reader<'_> {
             Error::internal(format!("find table {relation}, of which no relation message came"))
         })?;
         if let Some(table) = found.clone() {
+            self.of.meters.saw(&table.collection, lsn, self.trail.ts_us.unwrap_or_default());
             let mut change = decode(&table)?;
             if !is_old && self.of.incremental.is_active() {
                 self.beside(&table, images, &mut change);

@@ -32,11 +32,14 @@ use crate::config::Config;
 use crate::envelope::Envelopes;
 use crate::heartbeat::Heartbeat;
 use crate::incremental::Incremental;
+use crate::insurance::Insurance;
 use crate::lsn::Lsn;
+use crate::meters::Meters;
 use crate::offset::{self, Confirmed, Origin, Position, Resume, Stored, Trail};
 use crate::output::Output;
 use crate::pgoutput::{Begin, Commit, Message, StreamCommit, Xid, parse};
 use crate::pieces::Piece;
+use crate::promotion;
 use crate::rules::Rules;
 use crate::signal::inbox::Inbox;
 use crate::spill::{Full, Spill};
@@ -74,14 +77,18 @@ pub(crate) struct Streaming<'a> {
     pub(crate) clock: Arc<dyn Clock>,
     /// Bytes of transactions that have not ended, in files.
     pub(crate) spilled: Gauge,
-    /// Bytes of log between what was read last and where it ended then.
-    pub(crate) lag: Gauge,
     /// Tables that are read meanwhile.
     pub(crate) incremental: Incremental,
     /// Tables that are new.
     pub(crate) newcomers: Option<Newcomers>,
     /// Signals from outside the database.
     pub(crate) inbox: &'a mut Inbox,
+    /// How far it is behind.
+    pub(crate) meters: Meters,
+    /// What is stored beside positions.
+    pub(crate) insurance: &'a Insurance,
+    /// Whether it was a standby when the stream began.
+    pub(crate) is_standby: bool,
 }
 
 /// A stream that is being read.
@@ -169,7 +176,7 @@ impl<'a> Reader<'a> {
             };
             match frame {
                 Frame::KeepAlive { end, reply_requested, .. } => {
-                    self.of.lag.set(0);
+                    self.of.meters.caught_up(end);
                     self.is_idle_upto(end);
                     if self.transaction.is_none() {
                         self.all_was_handed_over(end)?;
@@ -179,7 +186,7 @@ impl<'a> Reader<'a> {
                     }
                 }
                 Frame::Wal { start, end, data, .. } => {
-                    self.of.lag.set(end.0.saturating_sub(start.0).cast_signed());
+                    self.of.meters.heard(start, end);
                     if self.message(start, &data).await? == Err(Full) {
                         return Ok(Full);
                     }
@@ -318,6 +325,10 @@ impl<'a> Reader<'a> {
             self.bytes = 0;
             return Ok(());
         }
+        if self.of.is_standby {
+            promotion::none_yet(self.of.client).await?;
+        }
+        self.of.meters.show(self.of.clock.now());
         let mut piece = std::mem::take(&mut self.piece);
         let count = piece.records.len();
         let is_within = self.position.within.is_some();
@@ -335,7 +346,8 @@ impl<'a> Reader<'a> {
 
     fn mark(&self, after: usize, position: Position, trail: Trail) -> Mark {
         let origin = Some(self.of.origin);
-        let stored = Stored { position, origin, is_snapshot_done: true, trail };
+        let insured = self.of.insurance.at(position.end);
+        let stored = Stored { position, origin, is_snapshot_done: true, trail, insured };
         Mark::new(after, offset::partition(&self.of.config.topic_prefix), stored.offset())
     }
 

@@ -18,9 +18,13 @@ mod columns;
 #[cfg(test)]
 mod crashes;
 #[cfg(test)]
+mod failovers;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod harness;
+#[cfg(test)]
+mod insurance;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]

@@ -162,6 +162,50 @@ impl Server {
         })
     }
 
+    /// A standby of this server, which must be stopped now: its files without slots, and its log from
+    /// where this server has it once it runs again.
+    pub(crate) fn standby(&self, settings: &[(&str, &str)]) -> Self {
+        let mut standby = self.copy();
+        let slots = standby.data().join("pg_replslot");
+        for slot in fs::read_dir(&slots).unwrap() {
+            fs::remove_dir_all(slot.unwrap().path()).unwrap();
+        }
+        File::create(standby.data().join("standby.signal")).unwrap();
+        let primary =
+            format!("host={} port={} user=postgres dbname=postgres", self.socket(), self.port);
+        let own = [("primary_conninfo", &*primary), ("hot_standby_feedback", "on")];
+        let more = own.iter().chain(settings);
+        standby.settings.extend(more.flat_map(|(name, value)| as_arguments(name, value)));
+        standby.own_folder();
+        standby
+    }
+
+    /// A server with a copy of this one's files, which must be stopped now. It does not run yet.
+    pub(crate) fn copy(&self) -> Self {
+        let folder = tempfile::Builder::new().prefix("towpath-pg-").tempdir().unwrap();
+        let copied = Command::new("cp").arg("-a").arg(self.data()).arg(folder.path()).status();
+        assert!(copied.is_ok_and(|status| status.success()), "the server's files can't be copied");
+        let server = Self {
+            programs: self.programs.clone(),
+            settings: self.settings.clone(),
+            port: free_port(),
+            process: None,
+            folder,
+        };
+        server.own_folder();
+        server
+    }
+
+    /// Starts it, if it was stopped or is a copy.
+    pub(crate) async fn run(&mut self) {
+        assert!(self.launch().await, "PostgreSQL does not start: {}", self.log());
+    }
+
+    /// Makes a primary of a standby.
+    pub(crate) async fn promote(&self) {
+        assert_eq!(self.value("select pg_promote()").await.as_deref(), Some("t"));
+    }
+
     /// Stops it, if it runs.
     pub(crate) async fn stop(&mut self, how: Stop) {
         let Some(mut process) = self.process.take() else { return };
@@ -232,7 +276,8 @@ impl Server {
             Hba::Lines(lines) => lines,
         };
         let file = self.data().join("pg_hba.conf");
-        fs::write(file, format!("local all all trust\n{lines}\n")).unwrap();
+        let local = "local all all trust\nlocal replication all trust";
+        fs::write(file, format!("{local}\n{lines}\n")).unwrap();
     }
 
     /// One of the server's programs, as a user that may run it: they refuse root.
@@ -295,10 +340,11 @@ fn settings(options: &Options<'_>) -> Vec<String> {
         settings.push(("ssl_key_file", format!("../certificates/{name}.key")));
     }
     settings.extend(options.settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
-    settings
-        .into_iter()
-        .flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")])
-        .collect()
+    settings.iter().flat_map(|(name, value)| as_arguments(name, value)).collect()
+}
+
+fn as_arguments(name: &str, value: &str) -> [String; 2] {
+    ["-c".to_owned(), format!("{name}={value}")]
 }
 
 fn free_port() -> u16 {
