@@ -27,6 +27,7 @@ pub mod guarantee;
 pub mod instruments;
 pub mod java_text;
 pub mod json;
+pub mod leftover;
 pub mod offset;
 pub mod plugin;
 pub mod record;

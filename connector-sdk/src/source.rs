@@ -13,6 +13,7 @@ use crate::config::{ConnectorConfig, Properties};
 use crate::context::{ConnectorContext, SourceTaskContext};
 use crate::error::Result;
 use crate::guarantee::Guarantee;
+use crate::leftover::Leftover;
 use crate::offset::{SourceOffset, SourcePartition, StoredOffsets};
 use crate::plugin::PluginInfo;
 use crate::record::Record;
@@ -56,6 +57,23 @@ pub trait SourceConnector: Sized + Send + 'static {
     /// Reaches the outside system to see whether `config` would work. Not called by validation,
     /// which is pure.
     fn check(config: Arc<Self::Config>) -> impl Future<Output = Result<()>> + Send {
+        drop(config);
+        async { Ok(()) }
+    }
+
+    /// What stays in the outside system if the connector is deleted, by its configuration alone. Pure:
+    /// it is shown in the connector's status, and in the answer to whoever deletes it.
+    fn leftovers(config: &Self::Config) -> Vec<Leftover> {
+        let _ = config;
+        Vec::new()
+    }
+
+    /// The connector was deleted: removes what `config` says is to go with it. Called once, on the
+    /// worker that was asked to delete it, and only if one of [`SourceConnector::leftovers`] is
+    /// [`crate::leftover::Fate::Removed`]. Tasks may still be stopping: wait until they let go. It must not be relied
+    /// on (that worker may end first), may be dropped at any await, and `Ok` promises that what was to
+    /// go is gone.
+    fn deleted(config: Arc<Self::Config>) -> impl Future<Output = Result<()>> + Send {
         drop(config);
         async { Ok(()) }
     }

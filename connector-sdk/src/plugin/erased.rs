@@ -12,6 +12,7 @@ use crate::config::{ConfigDef, FieldErrors, Properties};
 use crate::context::{ConnectorContext, LaneContext, SinkTaskContext, SourceTaskContext};
 use crate::error::Result;
 use crate::guarantee::Guarantee;
+use crate::leftover::Leftover;
 use crate::offset::{SourceOffset, SourcePartition, StoredOffsets};
 use crate::record::TopicPartition;
 use crate::sink::{Epoch, SinkBatch, StartAt};
@@ -46,6 +47,13 @@ pub trait DynSourcePlugin: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<Box<dyn DynSourceTask>>>;
     /// Reaches out.
     fn check(&self, properties: Properties) -> BoxFuture<'static, Result<()>>;
+    /// What stays outside once it is deleted.
+    ///
+    /// # Errors
+    /// If the properties are wrong.
+    fn leftovers(&self, properties: &Properties) -> Result<Vec<Leftover>>;
+    /// Removes what is to go with it.
+    fn deleted(&self, properties: Properties) -> BoxFuture<'static, Result<()>>;
     /// Judges an offset that a person wants to set.
     ///
     /// # Errors

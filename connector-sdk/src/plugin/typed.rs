@@ -17,6 +17,7 @@ use crate::config::{ConfigDef, ConnectorConfig, FieldErrors, Properties};
 use crate::context::{ConnectorContext, LaneContext, SinkTaskContext, SourceTaskContext};
 use crate::error::{Error, Result};
 use crate::guarantee::Guarantee;
+use crate::leftover::Leftover;
 use crate::offset::{SourceOffset, SourcePartition, StoredOffsets};
 use crate::record::TopicPartition;
 use crate::sink::{Epoch, SinkBatch, SinkConnector, SinkLane, SinkTask, StartAt};
@@ -85,6 +86,14 @@ impl<C: SourceConnector> DynSourcePlugin for Source<C> {
 
     fn check(&self, properties: Properties) -> BoxFuture<'static, Result<()>> {
         async move { C::check(Arc::new(parse(&properties)?)).await }.boxed()
+    }
+
+    fn leftovers(&self, properties: &Properties) -> Result<Vec<Leftover>> {
+        Ok(C::leftovers(&parse(properties)?))
+    }
+
+    fn deleted(&self, properties: Properties) -> BoxFuture<'static, Result<()>> {
+        async move { C::deleted(Arc::new(parse(&properties)?)).await }.boxed()
     }
 
     fn check_offset(

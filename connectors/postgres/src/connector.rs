@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use towpath_sdk::context::{ConnectorContext, SourceTaskContext};
 use towpath_sdk::guarantee::Guarantee;
+use towpath_sdk::leftover::{Fate, Leftover};
 use towpath_sdk::offset::{SourceOffset, SourcePartition};
 use towpath_sdk::plugin::{PluginInfo, PluginName};
 use towpath_sdk::source::{SourceConnector, TaskShare};
 use towpath_sdk::{Error, Result};
 
+use crate::config::replication::Autocreate;
 use crate::config::{Config, OUR_DEFAULTS};
 use crate::offset::{self, Stored};
-use crate::task::PostgresTask;
+use crate::task::{PostgresTask, drop_slot};
+use crate::wire::quote_identifier;
 
 /// Reads all changes of a PostgreSQL database.
 #[derive(Debug)]
@@ -56,6 +59,36 @@ impl SourceConnector for PostgresSource {
         cx: SourceTaskContext,
     ) -> Result<PostgresTask> {
         PostgresTask::new(config, cx)
+    }
+
+    fn leftovers(config: &Config) -> Vec<Leftover> {
+        let replication = &config.replication;
+        let slot = &replication.slot_name;
+        let fate = match replication.slot_drop_on_delete {
+            true => Fate::Removed,
+            false => Fate::Stays(format!(
+                "it keeps the server's log until somebody runs SELECT \
+                 pg_drop_replication_slot('{slot}') in the database {}",
+                config.database.dbname
+            )),
+        };
+        let mut all = vec![Leftover { kind: "replication slot", name: slot.clone(), fate }];
+        if replication.publication_autocreate_mode != Autocreate::Disabled {
+            let publication = &replication.publication_name;
+            let drop = format!("DROP PUBLICATION {}", quote_identifier(publication));
+            let fate = Fate::Stays(format!("it costs nothing; {drop} removes it"));
+            all.push(Leftover { kind: "publication", name: publication.clone(), fate });
+        }
+        all
+    }
+
+    async fn deleted(config: Arc<Config>) -> Result<()> {
+        if !config.replication.slot_drop_on_delete {
+            return Ok(());
+        }
+        drop_slot(&config, "drops a slot").await?;
+        tracing::info!(slot = %config.replication.slot_name, "dropped the replication slot with its connector");
+        Ok(())
     }
 
     fn check_offset(

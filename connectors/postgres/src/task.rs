@@ -43,16 +43,27 @@ impl PostgresTask {
 /// How long dropping the slot may take.
 const DROP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// `slot.drop.on.stop`.
-async fn drop_slot(config: &Config, cx: &TaskContext) -> Result<()> {
-    let mut connection = Connection::connect(&client::target(config, &cx.connector)).await?;
-    match connection.drop_slot(&config.replication.slot_name, true).await {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-        _ => {
-            connection.close().await;
-            Ok(())
+/// Drops the slot once nothing reads from it, for `slot.drop.on.stop` and `slot.drop.on.delete`. One that
+/// is not there is dropped.
+///
+/// # Errors
+/// If the server can't be reached, or the slot stays in use for [`DROP_TIMEOUT`].
+pub(crate) async fn drop_slot(config: &Config, application: &str) -> Result<()> {
+    let slot = &config.replication.slot_name;
+    let dropping = async {
+        let mut connection = Connection::connect(&client::target(config, application)).await?;
+        match connection.drop_slot(slot, true).await {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+            _ => {
+                connection.close().await;
+                Ok(())
+            }
         }
-    }
+    };
+    tokio::time::timeout(DROP_TIMEOUT, dropping).await.unwrap_or_else(|_elapsed| {
+        let text = format!("drop the replication slot {slot}: it was still in use");
+        Err(Error::new(ErrorKind::Timeout, text))
+    })
 }
 
 /// Starts the work from where offsets stand.
@@ -106,11 +117,6 @@ impl SourceTask for PostgresTask {
         if !config.replication.slot_drop_on_stop {
             return Ok(());
         }
-        let slot = &config.replication.slot_name;
-        let dropped = tokio::time::timeout(DROP_TIMEOUT, drop_slot(&config, &cx)).await;
-        dropped.unwrap_or_else(|_elapsed| {
-            let text = format!("drop the replication slot {slot}: it was still in use");
-            Err(Error::new(ErrorKind::Timeout, text))
-        })
+        drop_slot(&config, &cx.connector).await
     }
 }

@@ -23,6 +23,7 @@ use towpath_formats::rest::{ConfigInfos, ConnectorType};
 use towpath_sdk::clock::Clock;
 use towpath_sdk::config::{ConnectorConfig, FieldError, FieldErrors, Properties};
 use towpath_sdk::guarantee::Guarantee;
+use towpath_sdk::leftover::Leftover;
 use towpath_sdk::offset::{SourceOffset, SourcePartition};
 use towpath_sdk::plugin::{ConnectorPlugin, PluginInfo, Registry};
 use towpath_sdk::record::TopicPartition;
@@ -211,6 +212,18 @@ impl Engine {
         }
     }
 
+    fn leftovers(&self, properties: &Properties) -> Vec<Leftover> {
+        let of_source = || {
+            let (plugin, filled) = self.filled(properties).ok()?;
+            let _call = self.0.pure_calls.begin(primary_name(plugin.info())).ok()?;
+            match plugin {
+                ConnectorPlugin::Source(plugin) => plugin.leftovers(&filled).ok(),
+                ConnectorPlugin::Sink(_) => None,
+            }
+        };
+        of_source().unwrap_or_default()
+    }
+
     async fn run(
         self,
         start: TaskStart,
@@ -393,7 +406,8 @@ impl Launcher for Engine {
                 (!lines.is_empty()).then_some(Problem::Fields(lines))
             }
         };
-        Validated { described, guarantee: self.guarantee(properties), problem }
+        let (guarantee, leftovers) = (self.guarantee(properties), self.leftovers(properties));
+        Validated { described, guarantee, leftovers, problem }
     }
 
     fn planner(
@@ -445,6 +459,18 @@ impl Launcher for Engine {
         }
         .boxed();
         TaskHandle { wanted, status, topics, signals, ended }
+    }
+
+    fn deleted(&self, name: Arc<str>, properties: Properties) -> BoxFuture<'static, Result<()>> {
+        let engine = self.clone();
+        let removed = async move {
+            let (plugin, filled) = engine.filled(&properties)?;
+            let ConnectorPlugin::Source(plugin) = plugin else { return Ok(()) };
+            let home = engine.0.homes.of(&name)?;
+            let host = engine.planner_host(&name, home.place());
+            home.place().run(&host.tenant(), "remove what is left", plugin.deleted(filled)).await
+        };
+        on(self.0.data.clone(), removed).boxed()
     }
 
     fn check_offsets(

@@ -11,7 +11,12 @@ const OPERATIONS: &[(&str, &str, &str, &str)] = &[
     ("/connectors", "GET", "Names of connectors; with expand, their status and info", "200"),
     ("/connectors", "POST", "Create a connector", "201"),
     ("/connectors/{connector}", "GET", "Config and tasks of a connector", "200"),
-    ("/connectors/{connector}", "DELETE", "Delete a connector; its offsets stay", "204"),
+    (
+        "/connectors/{connector}",
+        "DELETE",
+        "Delete a connector; its offsets stay, and so does what Towpath-Leftover headers name",
+        "204",
+    ),
     ("/connectors/{connector}/config", "GET", "Config of a connector, with its ETag", "200"),
     (
         "/connectors/{connector}/config",

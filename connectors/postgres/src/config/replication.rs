@@ -18,6 +18,12 @@ pub struct Replication {
     /// again. For tests only.
     #[config(default = false)]
     pub slot_drop_on_stop: bool,
+    /// Whether the slot is dropped when the connector is deleted; stopping, pausing or moving it leaves
+    /// the slot alone. Without it the answer to the deletion and the connector's status name the slot,
+    /// which keeps the server's log until it is dropped. It is dropped by the worker that is asked to
+    /// delete the connector: if the server can't be reached then, the slot stays, and the answer says so.
+    #[config(default = false)]
+    pub slot_drop_on_delete: bool,
     /// How long to wait, at least, before a slot is tried again that another connection uses, in
     /// milliseconds. It is tried until it is free, and the status names the process that has it.
     #[config(default = 10_000, importance = low)]

@@ -334,3 +334,40 @@ async fn a_server_that_was_set_back_is_noticed() {
         assert_eq!(wrong(&reader, &copy).await, Vec::<String>::new());
     }
 }
+
+/// While rows are read, too: the log that is held back, what is left of the budget, how far the snapshot
+/// is, and, once changes are read, by how much each table is behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_back_is_held_against_the_budget() {
+    const BUDGET: i64 = 1 << 40;
+    let server = Server::start().await;
+    server.execute(SETUP).await;
+    let budget = BUDGET.to_string();
+    let more = [("slot.wal.budget.bytes", &*budget), ("max.queue.size.in.bytes", "1000")];
+    let mut reader = Reader::new(&server, &more, 1).await;
+    reader.start().await;
+    reader.read_until(|reader| reader.reads.len() > 1000).await;
+    let gauge = |reader: &Reader, name| reader.host.gauge(name, &[]);
+    let has_looked = |reader: &Reader| gauge(reader, "slot_retained_bytes").is_some_and(|n| n > 0);
+    reader.read_until(has_looked).await;
+    assert!(!reader.is_snapshot_done());
+    let retained = gauge(&reader, "slot_retained_bytes").unwrap();
+    assert_eq!(gauge(&reader, "slot_budget_left_bytes"), Some(BUDGET - retained));
+    assert_eq!(reader.host.gauge("slot_wal_status", &[("status", "reserved")]), Some(1));
+    assert_eq!(reader.host.gauge("slot_wal_status", &[("status", "lost")]), Some(0));
+    reader.read_until(Reader::is_snapshot_done).await;
+    goes_on(&mut reader, &server, 1).await;
+    assert_eq!(gauge(&reader, "snapshot_ranges"), gauge(&reader, "snapshot_ranges_done"));
+    assert_eq!(gauge(&reader, "snapshot_left_ms"), Some(0));
+    assert_eq!(gauge(&reader, "snapshot_rows"), Some(30_050));
+    let work = reader.host.work().unwrap();
+    assert!(work.what.contains("snapshot of public."), "{work:?}");
+    let of_t = [("table", "public.t")];
+    assert_eq!(reader.host.counter("table_changes", &of_t), Some(1));
+    assert!(reader.host.gauge("table_lag_ms", &of_t).is_some());
+    assert!(reader.host.gauge("table_lag_bytes", &of_t).is_some());
+    assert!(
+        gauge(&reader, "lag_ms").is_some() && gauge(&reader, "slot_confirmed_age_ms").is_some()
+    );
+    assert_eq!(reader.host.gauge("table_lag_ms", &[("table", "public.u")]), None);
+}

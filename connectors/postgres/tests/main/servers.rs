@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
+use towpath_connector_postgres::PostgresSource;
 use towpath_sdk::ErrorKind;
+use towpath_sdk::plugin::{ConnectorPlugin, Registry};
 
 use crate::server::Server;
 use crate::source::{DEBEZIUM, Source};
@@ -38,6 +40,46 @@ async fn a_slot_may_go_with_the_task() {
     let entries = [&entries[..], &[("snapshot.mode", "when_needed")]].concat();
     let mut source = Source::start_at(&server, &entries, offsets).await;
     assert_eq!(source.take(1).await[0].op(), "r");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_may_go_with_the_connector() {
+    let server = server("create table t (id int primary key); insert into t values (1)").await;
+    let mut registry = Registry::default();
+    registry.source::<PostgresSource>();
+    let Some((ConnectorPlugin::Source(plugin), _)) = registry.find_connector(DEBEZIUM) else {
+        panic!("it is a source");
+    };
+    let stays = [("slot.name", "stays"), ("publication.autocreate.mode", "disabled")];
+    let goes = [("slot.name", "goes"), ("slot.drop.on.delete", "true")];
+    for (entries, expect) in [(&stays, "1"), (&goes, "0")] {
+        let name = entries[0].1;
+        let config = crate::source::config(&server, entries);
+        let said: Vec<_> = plugin.leftovers(&config).unwrap();
+        let said: Vec<_> = said.iter().map(ToString::to_string).collect();
+        if name == "stays" {
+            server.execute("create publication dbz_publication for all tables").await;
+            assert_eq!(said.len(), 1);
+            assert!(said[0].contains("SELECT pg_drop_replication_slot('stays')"), "{said:?}");
+        } else {
+            assert_eq!(said[0], "replication slot goes is removed");
+            assert!(said[1].contains("DROP PUBLICATION \"dbz_publication\""), "{said:?}");
+        }
+        let mut source = Source::start(&server, entries).await;
+        source.take(1).await;
+        let of_it = format!(
+            "select count(*) from pg_replication_slots where slot_name = '{name}' \
+             and active and confirmed_flush_lsn is not null"
+        );
+        source.run_until(&server, &of_it, |count| count == Some("1")).await;
+        // The task may still be stopping.
+        let (deleted, _offsets) = tokio::join!(plugin.deleted(config.clone()), source.stop());
+        deleted.unwrap();
+        let left = format!("select count(*) from pg_replication_slots where slot_name = '{name}'");
+        assert_eq!(server.value(&left).await.as_deref(), Some(expect));
+        // What is gone already is no error.
+        plugin.deleted(config).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

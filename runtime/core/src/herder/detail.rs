@@ -4,6 +4,7 @@ use serde::Serialize;
 use towpath_formats::rest::ConnectorType;
 use towpath_sdk::context::Work;
 use towpath_sdk::guarantee::Guarantee;
+use towpath_sdk::leftover::{Fate, Leftover};
 
 use super::view::{ConnectorView, UnitState, UnitView};
 use crate::task::status::TaskView;
@@ -22,6 +23,8 @@ pub struct ConnectorDetail {
     pub config: ConfigDetail,
     /// What its configuration promises, if it is good enough to tell.
     pub guarantee: Option<GuaranteeDetail>,
+    /// What stays in the outside system once the connector is deleted.
+    pub leftovers: Vec<LeftoverDetail>,
     /// The connector itself, which plans tasks.
     pub connector: UnitDetail,
     /// Its tasks, by number.
@@ -48,6 +51,19 @@ pub struct GuaranteeDetail {
     pub delivery: String,
     /// Why.
     pub because: String,
+}
+
+/// Something in the outside system that is there for the connector's sake.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftoverDetail {
+    /// What it is.
+    pub kind: &'static str,
+    /// Its name there.
+    pub name: String,
+    /// Whether it goes with the connector.
+    pub removed: bool,
+    /// If it does not: what it costs, and how to remove it.
+    pub note: Option<String>,
 }
 
 /// What a connector itself or a task does.
@@ -116,6 +132,17 @@ impl From<&Guarantee> for GuaranteeDetail {
     }
 }
 
+impl From<Leftover> for LeftoverDetail {
+    fn from(leftover: Leftover) -> Self {
+        let Leftover { kind, name, fate } = leftover;
+        let note = match fate {
+            Fate::Stays(note) => Some(note),
+            Fate::Removed => None,
+        };
+        Self { kind, name, removed: note.is_none(), note }
+    }
+}
+
 impl UnitDetail {
     fn new(view: &UnitView) -> Self {
         let blank = Self {
@@ -164,6 +191,7 @@ impl ConnectorDetail {
     pub(super) fn new(
         view: &ConnectorView,
         guarantee: Option<&Guarantee>,
+        leftovers: Vec<Leftover>,
         condition: impl Fn(u32) -> Option<TaskView>,
     ) -> Self {
         let stamp = view.stamp.clone();
@@ -190,6 +218,7 @@ impl ConnectorDetail {
             target_state: view.target.name(),
             config,
             guarantee: guarantee.map(GuaranteeDetail::from),
+            leftovers: leftovers.into_iter().map(LeftoverDetail::from).collect(),
             connector: UnitDetail::new(&view.connector),
             tasks: (0..).zip(&view.tasks).map(task).collect(),
         }

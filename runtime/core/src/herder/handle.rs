@@ -19,6 +19,7 @@ use towpath_formats::rest::{
 };
 use towpath_formats::{PatchMap, Properties, messages};
 use towpath_sdk::clock::Clock;
+use towpath_sdk::leftover::{Fate, Leftover};
 use towpath_sdk::signal::Signal;
 
 use super::configs::Name;
@@ -183,13 +184,15 @@ impl Herder {
         let view = self.view(name).await?;
         // A connector whose validation hangs must not hide what it does.
         let validating = timeout(DETAIL, self.validate(name, &view.config)).await;
-        let guarantee = validating.ok().and_then(Result::ok).and_then(|found| found.guarantee);
+        let found = validating.ok().and_then(Result::ok);
+        let (guarantee, leftovers) =
+            found.map(|found| (found.guarantee, found.leftovers)).unwrap_or_default();
         let conditions = self.shared.conditions.read();
         let condition = |task| {
             let id = TaskId { connector: Name::clone(&view.name), task };
             conditions.get(&id).map(|condition| condition.status.view())
         };
-        Ok(ConnectorDetail::new(&view, guarantee.as_ref(), condition))
+        Ok(ConnectorDetail::new(&view, guarantee.as_ref(), leftovers, condition))
     }
 
     /// Hands `signal` to the tasks of a connector that run on this worker; how many of them listen.
@@ -295,13 +298,52 @@ impl Herder {
         Err(HerderError::Conflict(messages::stale_config()))
     }
 
-    /// Deletes a connector.
+    /// Deletes a connector, and removes from the outside system what its configuration says is to go
+    /// with it; what stays there all the same, for people to read.
     ///
     /// # Errors
-    /// If there is none.
-    pub async fn delete(&self, name: &str, who: Option<String>) -> Result<(), HerderError> {
+    /// If there is none. What can't be removed is no error: it stays.
+    pub async fn delete(
+        &self,
+        name: &str,
+        who: Option<String>,
+    ) -> Result<Vec<String>, HerderError> {
         audit(&who, "delete", name);
-        self.ask(Request::Delete { name: name.into() }).await.map(drop)
+        // What its configuration was can't be asked for afterwards.
+        let leftovers = match self.view(name).await {
+            Ok(view) => self.leftovers(name, &view.config).await.map(|found| (view, found)),
+            Err(_) => None,
+        };
+        self.ask(Request::Delete { name: name.into() }).await?;
+        let Some((view, leftovers)) = leftovers else { return Ok(Vec::new()) };
+        let (removed, stay): (Vec<_>, Vec<_>) =
+            leftovers.into_iter().partition(|leftover| leftover.fate == Fate::Removed);
+        let mut said: Vec<String> = stay.iter().map(ToString::to_string).collect();
+        if !removed.is_empty() {
+            let removing = self.launcher.deleted(Name::clone(&view.name), for_sdk(&view.config));
+            let removing = timeout(self.options.request_timeout, removing).await;
+            let why = match removing {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.chain().to_string()),
+                Err(_elapsed) => Some("it was not done in time".to_owned()),
+            };
+            if let Some(why) = why {
+                said.extend(removed.iter().map(|leftover| {
+                    let Leftover { kind, name, .. } = leftover;
+                    format!("{kind} {name} stays, as it could not be removed: {why}")
+                }));
+            }
+        }
+        for text in &said {
+            tracing::warn!(connector = name, "a deleted connector leaves this behind: {text}");
+        }
+        Ok(said)
+    }
+
+    /// What stays outside once a connector is deleted; nothing if its code does not tell in time.
+    async fn leftovers(&self, name: &str, config: &Properties) -> Option<Vec<Leftover>> {
+        let validating = timeout(DETAIL, self.validate(name, config)).await;
+        Some(validating.ok()?.ok()?.leftovers)
     }
 
     /// Pauses a connector: its tasks keep their places and move nothing.

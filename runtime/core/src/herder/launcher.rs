@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use towpath_formats::rest::ConnectorType;
 use towpath_sdk::config::Properties;
 use towpath_sdk::guarantee::Guarantee;
+use towpath_sdk::leftover::Leftover;
 use towpath_sdk::offset::{SourceOffset, SourcePartition};
 use towpath_sdk::record::TopicPartition;
 use towpath_sdk::{Error, Result};
@@ -55,6 +56,10 @@ pub trait Launcher: Send + Sync + 'static {
     /// Starts a task on the data plane's runtime. Never blocks; what fails shows in
     /// [`TaskHandle::ended`].
     fn task(&self, start: TaskStart) -> TaskHandle;
+
+    /// The source connector `name` was deleted: what its configuration says is to go with it is removed
+    /// from the outside system.
+    fn deleted(&self, name: Arc<str>, properties: Properties) -> BoxFuture<'static, Result<()>>;
 
     /// Whether a person may set these offsets of a source connector (`None` forgets a partition). It
     /// calls the connector's own code; the herder calls it where blocking is allowed.
@@ -124,6 +129,8 @@ pub struct Validated {
     pub described: Described,
     /// The promise under these properties, if they are good enough to tell.
     pub guarantee: Option<Guarantee>,
+    /// What stays outside once the connector is deleted, if its properties are good enough to tell.
+    pub leftovers: Vec<Leftover>,
     /// What is wrong.
     pub problem: Option<Problem>,
 }

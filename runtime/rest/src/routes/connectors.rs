@@ -1,7 +1,8 @@
 //! `/connectors`.
 
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::header::InvalidHeaderValue;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
@@ -106,9 +107,26 @@ async fn remove(
     State(shared): State<Shared>,
     Path(connector): Path<String>,
     headers: HeaderMap,
-) -> Result<StatusCode, ApiError> {
-    shared.herder.delete(&connector, who(&headers)).await?;
-    Ok(StatusCode::NO_CONTENT)
+) -> Result<Response, ApiError> {
+    let leftovers = shared.herder.delete(&connector, who(&headers)).await?;
+    // Connect answers without a body.
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    for leftover in leftovers {
+        if let Ok(value) = header_value(&leftover) {
+            response.headers_mut().append(LEFTOVER, value);
+        }
+    }
+    Ok(response)
+}
+
+/// A header of the answer to a deletion, once for each thing that stays in the outside system.
+const LEFTOVER: HeaderName = HeaderName::from_static("towpath-leftover");
+
+/// A text as a header's value: what is no visible ASCII shows as `?`.
+fn header_value(text: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+    let shown: String =
+        text.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect();
+    HeaderValue::from_str(&shown)
 }
 
 async fn config(
@@ -262,5 +280,6 @@ mod tests {
         assert_eq!(values(query, "expand").collect::<Vec<_>>(), ["status", "info"]);
         assert!(flag(query, "onlyFailed") && !flag(query, "includeTasks"));
         assert_eq!(percent_encoded("a/b é"), "a%2Fb%20%C3%A9");
+        assert_eq!(header_value("slot é\r\nX: y").unwrap(), "slot ???X: y");
     }
 }

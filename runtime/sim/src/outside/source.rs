@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use towpath_sdk::config::{ConfigDef, FieldErrors, Properties};
 use towpath_sdk::context::{ConnectorContext, SourceTaskContext};
 use towpath_sdk::guarantee::Guarantee;
+use towpath_sdk::leftover::Leftover;
 use towpath_sdk::offset::{OffsetMap, SourceOffset, SourcePartition, StoredOffsets};
 use towpath_sdk::plugin::erased::{DynSourceConnector, DynSourcePlugin, DynSourceTask};
 use towpath_sdk::plugin::{PluginInfo, PluginName};
@@ -183,6 +184,14 @@ impl DynSourcePlugin for SimSource {
     }
 
     fn check(&self, _properties: Properties) -> BoxFuture<'static, Result<()>> {
+        futures::future::ready(Ok(())).boxed()
+    }
+
+    fn leftovers(&self, _properties: &Properties) -> Result<Vec<Leftover>> {
+        Ok(Vec::new())
+    }
+
+    fn deleted(&self, _properties: Properties) -> BoxFuture<'static, Result<()>> {
         futures::future::ready(Ok(())).boxed()
     }
 

@@ -32,7 +32,7 @@ async fn rough(seed: u64) {
                 let config = config(class, &[("step", &format!("{step}"))]);
                 ("STARTED", herder.put_config(name, config, None, None).await.map(drop))
             }
-            2 => ("DELETED", herder.delete(name, None).await),
+            2 => ("DELETED", herder.delete(name, None).await.map(drop)),
             3 => ("PAUSED", herder.pause(name, None).await),
             4 => ("STOPPED", herder.stop(name, None).await),
             _ => ("STARTED", herder.resume(name, None).await),

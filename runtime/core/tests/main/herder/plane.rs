@@ -3,6 +3,8 @@
 //! A connector's class says what it is (`source`, `sink`, `tx-source`), its other properties how its
 //! planner and its tasks behave:
 //! - `planner`: `hang` never comes up, `panic` panics, `refuse` fails for good;
+//! - `leaves` and `removes`: names of what stays outside and of what goes with it; `removes=hard` can't be
+//!   removed;
 //! - `task`: `wait` waits for something, `fail` fails soon after its start, `deaf` never stops.
 
 use std::collections::BTreeMap;
@@ -30,6 +32,7 @@ use towpath_formats::rest::ConnectorType;
 use towpath_sdk::clock::{Clock, TokioClock};
 use towpath_sdk::config::Properties;
 use towpath_sdk::guarantee::Guarantee;
+use towpath_sdk::leftover::{Fate, Leftover};
 use towpath_sdk::offset::{SourceOffset, SourcePartition};
 use towpath_sdk::record::TopicPartition;
 use towpath_sdk::{Error, Result};
@@ -43,11 +46,27 @@ pub(super) struct Plane {
     running: Arc<Mutex<BTreeMap<TaskId, Properties>>>,
     /// How often each task was started.
     started: Arc<Mutex<BTreeMap<TaskId, u32>>>,
+    /// Of which connectors something was to be removed.
+    deleted: Arc<Mutex<Vec<Properties>>>,
+}
+
+/// What a connector leaves outside.
+fn leftovers(properties: &Properties) -> Vec<Leftover> {
+    let of = |key, fate| {
+        let name = properties.get(key)?.to_owned();
+        Some(Leftover { kind: "thing", name, fate })
+    };
+    let stays = of("leaves", Fate::Stays("remove it".to_owned()));
+    stays.into_iter().chain(of("removes", Fate::Removed)).collect()
 }
 
 impl Plane {
     pub(super) fn running(&self) -> BTreeMap<TaskId, Properties> {
         self.running.lock().clone()
+    }
+
+    pub(super) fn deleted(&self) -> Vec<Properties> {
+        self.deleted.lock().clone()
     }
 
     pub(super) fn started(&self, id: &TaskId) -> u32 {
@@ -95,7 +114,7 @@ impl Launcher for Plane {
             _ => None,
         };
         let guarantee = Some(Guarantee::at_least_once("it is a test"));
-        Validated { described, guarantee, problem }
+        Validated { described, guarantee, leftovers: leftovers(properties), problem }
     }
 
     fn planner(
@@ -134,6 +153,15 @@ impl Launcher for Plane {
         let ended =
             async move { task.await.unwrap_or_else(|e| Err(Error::internal(e.to_string()))) };
         TaskHandle { wanted, status, topics, signals, ended: ended.boxed() }
+    }
+
+    fn deleted(&self, _name: Arc<str>, properties: Properties) -> BoxFuture<'static, Result<()>> {
+        let removed = match properties.get("removes") {
+            Some("hard") => Err(Error::config("it is too hard")),
+            _ => Ok(()),
+        };
+        self.deleted.lock().push(properties);
+        std::future::ready(removed).boxed()
     }
 
     fn check_offsets(
@@ -272,6 +300,7 @@ impl Worker {
             uses,
             running: Arc::default(),
             started: Arc::default(),
+            deleted: Arc::default(),
         });
         let (service, herder) = HerderService::new(
             options,

@@ -98,6 +98,32 @@ async fn a_connector_that_hangs_hangs_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_deletes_a_connector_learns_what_stays() {
+    let worker = Worker::start(&cluster());
+    let herder = &worker.herder;
+    let made = async |entries: &[(&str, &str)]| {
+        herder.create("c", config("source", entries), None, None).await.expect("created");
+        let detail = herder.detail("c").await.expect("a detail");
+        let said = herder.delete("c", None).await.expect("deleted");
+        (detail.leftovers.len(), said)
+    };
+    assert_eq!(made(&[]).await, (0, Vec::new()));
+    assert_eq!(made(&[("leaves", "x")]).await, (1, vec!["thing x stays: remove it".to_owned()]));
+    // Nothing was to be removed so far, and stopping removes nothing.
+    let removes = config("source", &[("leaves", "x"), ("removes", "y")]);
+    herder.create("c", removes, None, None).await.expect("created");
+    herder.stop("c", None).await.expect("stopped");
+    assert_eq!(worker.plane.deleted(), Vec::new());
+    let said = herder.delete("c", None).await.expect("deleted");
+    assert_eq!(said, ["thing x stays: remove it"]);
+    assert_eq!(worker.plane.deleted().len(), 1);
+    let (all, said) = made(&[("removes", "hard")]).await;
+    assert_eq!((all, said.len()), (1, 1));
+    assert!(said[0].contains("could not be removed: it is too hard"), "{said:?}");
+    assert!(herder.info("c").await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn defects_and_refusals_of_connectors_show() {
     let worker = Worker::start(&cluster());
     let herder = &worker.herder;
