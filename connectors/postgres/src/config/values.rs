@@ -13,7 +13,8 @@ pub struct Values {
     /// How numbers of arbitrary precision are shown.
     #[config(default = "precise")]
     pub decimal_handling_mode: DecimalMode,
-    /// How dates and times are shown.
+    /// How dates and times are shown; with `structured` intervals, too, whatever
+    /// `interval.handling.mode` says.
     #[config(default = "adaptive")]
     pub time_precision_mode: TimePrecision,
     /// How intervals are shown.

@@ -15,19 +15,19 @@ const SECOND: i64 = 1_000_000;
 
 /// An interval as the server writes it in `IntervalStyle=postgres`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Interval {
-    years: i64,
-    months: i64,
-    days: i64,
-    hours: i64,
-    minutes: i64,
+pub(super) struct Interval {
+    pub(super) years: i64,
+    pub(super) months: i64,
+    pub(super) days: i64,
+    pub(super) hours: i64,
+    pub(super) minutes: i64,
     /// Seconds of the minute, in microseconds.
-    micros: i64,
+    pub(super) micros: i64,
 }
 
 impl Interval {
     /// `-1 years +2 mons -3 days +04:05:06.789`.
-    fn parse(text: &[u8]) -> Option<Self> {
+    pub(super) fn parse(text: &[u8]) -> Option<Self> {
         let mut interval = Self::default();
         let mut tokens = text.split(|byte| *byte == b' ');
         while let Some(token) = tokens.next() {

@@ -12,8 +12,9 @@ use super::form::Form;
 use super::geometry::{Shape, ShapeForm};
 use super::hstore::Hstore;
 use super::interval::IntervalForm;
-use super::modes::{Modes, UnknownTypes};
+use super::modes::{Modes, TimePrecision, UnknownTypes};
 use super::number::Number;
+use super::structured::{self, Structured};
 use super::text::{Boolean, Plain};
 use super::time::{DateForm, TimeForm, TimestampForm, ZonedTime, ZonedTimestamp};
 use super::vector::{Dense, Sparse};
@@ -73,7 +74,26 @@ fn known(ty: &PgType, typmod: i32, modes: &Modes) -> Option<Arc<dyn Form>> {
     }
 }
 
+/// How a type of times is shown as a struct.
+fn structured(oid: u32, typmod: i32) -> Option<Arc<dyn Form>> {
+    let shape = match oid {
+        oid::DATE => structured::Shape::Date,
+        1083 => structured::Shape::Time,
+        1114 => structured::Shape::Timestamp,
+        1184 => structured::Shape::ZonedTimestamp,
+        oid::INTERVAL => structured::Shape::Duration,
+        1266 => structured::Shape::ZonedTime,
+        _ => return None,
+    };
+    Some(Arc::new(Structured::new(shape, typmod)))
+}
+
 fn builtin(oid: u32, typmod: i32, modes: &Modes) -> Option<Arc<dyn Form>> {
+    if modes.time == TimePrecision::Structured
+        && let Some(form) = structured(oid, typmod)
+    {
+        return Some(form);
+    }
     let text = |defaults| Some(Arc::new(Plain::Text { defaults }) as Arc<dyn Form>);
     let named = |name, zero| Some(Arc::new(Plain::Named { name, zero }) as Arc<dyn Form>);
     let shape = |shape| Some(Arc::new(ShapeForm::new(shape)) as Arc<dyn Form>);
@@ -153,7 +173,7 @@ fn array(element: &PgType, typmod: i32, modes: &Modes) -> Option<Arc<dyn Form>> 
         },
     };
     let delimiter = if element.oid == oid::BOX { b';' } else { b',' };
-    Some(Arc::new(Array::new(form, optional, delimiter, unavailable(element))))
+    Some(Arc::new(Array::new(form, optional, delimiter, unavailable(element, modes))))
 }
 
 /// What Debezium makes of arrays of a type that it has a mapping for.
@@ -187,8 +207,9 @@ fn arrays_of(element: &PgType) -> Arrays {
 
 /// How an array that is not known is shown. Debezium lists types; here all arrays of texts and bytes
 /// are as those that it lists.
-fn unavailable(element: &PgType) -> Unavailable {
+fn unavailable(element: &PgType, modes: &Modes) -> Unavailable {
     match element.oid {
+        oid::DATE if modes.time == TimePrecision::Structured => Unavailable::Element,
         oid::INT4 | oid::DATE => Unavailable::Int32,
         oid::INT8 => Unavailable::Int64,
         oid::UUID => Unavailable::Uuid,

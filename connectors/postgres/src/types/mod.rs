@@ -18,8 +18,7 @@
 //! `PostgresDefaultValueConverter`, `io.debezium.time`, `io.debezium.data`), and where these are
 //! silent a choice which the doc comment names.
 //!
-//! Deliberately absent: binary decoding, `time.precision.mode=structured`, custom converters, columns'
-//! names.
+//! Deliberately absent: binary decoding, custom converters, columns' names.
 
 mod array;
 mod binary;
@@ -33,6 +32,7 @@ mod interval;
 mod mapping;
 mod modes;
 mod number;
+mod structured;
 mod text;
 mod time;
 mod vector;

@@ -18,8 +18,8 @@ pub enum DecimalMode {
     String,
 }
 
-/// `time.precision.mode`: how `date`, `time` and `timestamp` are shown. Debezium's `structured` is
-/// absent: its schemas changed from version to version and no two sources agree on them.
+/// `time.precision.mode`: how `date`, `time` and `timestamp` are shown, and, with `structured`, `timetz`,
+/// `timestamptz` and `interval`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, ConfigEnum)]
 #[config(ignore_case)]
 pub enum TimePrecision {
@@ -36,6 +36,8 @@ pub enum TimePrecision {
     Microseconds,
     /// In nanoseconds.
     Nanoseconds,
+    /// As structs with the parts of a value, of all types of times and of intervals.
+    Structured,
 }
 
 /// `interval.handling.mode`: how `interval` is shown.

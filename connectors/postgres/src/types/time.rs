@@ -100,7 +100,10 @@ impl Unit {
             TimePrecision::Microseconds => Self::Micros,
             TimePrecision::Nanoseconds => Self::Nanos,
             TimePrecision::AdaptiveTimeMicroseconds if day_in_micros => Self::Micros,
-            TimePrecision::Adaptive | TimePrecision::AdaptiveTimeMicroseconds => {
+            // Structured is no unit: it has a mapping of its own.
+            TimePrecision::Adaptive
+            | TimePrecision::AdaptiveTimeMicroseconds
+            | TimePrecision::Structured => {
                 if precision <= 3 {
                     Self::Millis
                 } else {
