@@ -2,6 +2,8 @@
 //!
 //! Duty: find what is wrong and say it with the SQL that would mend it; make the publication.
 
+use std::time::Duration;
+
 use tokio_postgres::Client;
 use towpath_sdk::{Error, ErrorKind, Result};
 
@@ -56,6 +58,18 @@ pub(crate) async fn server(client: &Client, config: &Config) -> Result<bool> {
         ));
     }
     Ok(is_standby)
+}
+
+/// After how long without a word of ours the server ends a stream; `None` is never.
+///
+/// # Errors
+/// If the server can't be asked.
+pub(crate) async fn sender_timeout(client: &Client) -> Result<Option<Duration>> {
+    let failed = |error| failed("look at wal_sender_timeout", error);
+    let sql = "select setting::int8 from pg_catalog.pg_settings where name = 'wal_sender_timeout'";
+    let row = client.query_one(sql, &[]).await.map_err(failed)?;
+    let millis: i64 = row.try_get(0).map_err(failed)?;
+    Ok(u64::try_from(millis).ok().filter(|millis| *millis > 0).map(Duration::from_millis))
 }
 
 /// Whether the slot can be read.

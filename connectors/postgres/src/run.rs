@@ -540,6 +540,8 @@ impl Run {
             meters: Meters::new(&self.cx),
             insurance: &self.insurance,
             is_standby,
+            // By then it has given us up.
+            patience: preflight::sender_timeout(&client).await?.map(|timeout| timeout * 2),
         };
         let last_commit = is_resumed.then_some(position.end);
         let name = &self.config.replication.slot_name;

@@ -19,7 +19,7 @@ use super::{Run, Server};
 use crate::catalog::{self, Listed, Slot};
 use crate::config::snapshot::Rows;
 use crate::gap::{self, Descent, Finding, Mending, ServerState};
-use crate::insurance::{self, Missing};
+use crate::insurance::{self, Insured, Missing};
 use crate::lsn::Lsn;
 use crate::offset::Stored;
 use crate::snapshot::plan::{self, Marks, Range, Read};
@@ -60,7 +60,9 @@ impl Run {
         }
         let now = insurance::sample(&server.client).await?;
         let policy = self.config.loss();
-        let Some((mending, instead)) = gap::mending(&gap, policy, &stored.insured, &now) else {
+        // What an unfinished reading was to find is not there, however new the position is.
+        let insured = if stored.is_snapshot_done { stored.insured } else { Insured::default() };
+        let Some((mending, instead)) = gap::mending(&gap, policy, &insured, &now) else {
             return Err(Error::config(format!(
                 "{}: changes are missing; reset the offsets of the connector to begin with a new \
                  snapshot, or set slot.loss.policy=backfill or resnapshot (or snapshot.mode=when_needed) \

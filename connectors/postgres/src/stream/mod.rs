@@ -19,10 +19,10 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_postgres::Client;
-use towpath_sdk::Result;
 use towpath_sdk::clock::Clock;
 use towpath_sdk::instruments::Gauge;
 use towpath_sdk::source::Mark;
+use towpath_sdk::{Error, ErrorKind, Result};
 
 use changes::Transaction;
 use newcomers::Newcomers;
@@ -89,6 +89,8 @@ pub(crate) struct Streaming<'a> {
     pub(crate) insurance: &'a Insurance,
     /// Whether it was a standby when the stream began.
     pub(crate) is_standby: bool,
+    /// How long the server may be silent though it is asked for a word; `None` is for ever.
+    pub(crate) patience: Option<Duration>,
 }
 
 /// A stream that is being read.
@@ -98,6 +100,8 @@ pub(crate) struct Reader<'a> {
     next_status: Instant,
     /// When a piece was handed over last.
     flushed: Instant,
+    /// Since when it is waited for a word of the server.
+    silent: Option<Instant>,
     types: Types,
     /// Tables by object id; `None` is one that is not captured.
     tables: HashMap<u32, Option<Arc<Table>>>,
@@ -138,6 +142,7 @@ impl<'a> Reader<'a> {
         Self {
             next_status: Instant::now() + of.config.replication.status_update_interval_ms,
             flushed: Instant::now(),
+            silent: None,
             of,
             stream,
             types,
@@ -217,12 +222,26 @@ impl<'a> Reader<'a> {
             self.look_for_newcomers().await?;
             return Ok(None);
         }
+        let silent = *self.silent.get_or_insert_with(Instant::now);
+        if let Some(patience) = self.of.patience
+            && silent.elapsed() > patience
+        {
+            let text = format!(
+                "the server has not said a word for {} seconds, though it was asked; the network may \
+                 be cut",
+                silent.elapsed().as_secs()
+            );
+            return Err(Error::new(ErrorKind::Timeout, text));
+        }
         let wake = [self.mark_at(), heartbeat.next(), look_at].into_iter().flatten();
         let wake = wake.fold(self.next_status, Instant::min);
         let mut confirmed = self.of.confirmed.clone();
         let Streaming { incremental, inbox, .. } = &mut self.of;
         tokio::select! {
-            frame = self.stream.next() => return Ok(Some(frame?)),
+            frame = self.stream.next() => {
+                self.silent = None;
+                return Ok(Some(frame?));
+            }
             // Whoever acknowledges goes with the task, as this does.
             Ok(()) = confirmed.changed() => self.tell().await?,
             beaten = heartbeat.go_on() => beaten?,
@@ -249,6 +268,9 @@ impl<'a> Reader<'a> {
         if !self.of.config.replication.confirms() {
             confirmed = Lsn::ZERO;
         }
+        // A cut connection shows by the answer that does not come.
+        let silent = self.of.patience.zip(self.silent);
+        let asks = asks || silent.is_some_and(|(patience, since)| since.elapsed() > patience / 4);
         self.stream.send_status(confirmed, confirmed, confirmed, asks).await?;
         self.next_status = Instant::now() + self.of.config.replication.status_update_interval_ms;
         Ok(())
@@ -261,6 +283,8 @@ impl<'a> Reader<'a> {
     /// Waits for room and hands a piece over, while the server hears that we live.
     async fn hand_over(&mut self, piece: Piece) -> Result<()> {
         let bytes = std::mem::take(&mut self.bytes);
+        // Nobody listens meanwhile.
+        self.silent = None;
         let mut sending = std::pin::pin!(self.of.output.send(piece, bytes));
         loop {
             tokio::select! {

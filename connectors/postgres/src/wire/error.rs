@@ -231,6 +231,8 @@ pub fn kind_of_sqlstate(sqlstate: &str) -> ErrorKind {
         "42710" | "42P07" => ErrorKind::Conflict,
         // The slot is in use, or the object is locked.
         "55006" | "55P03" => ErrorKind::Unavailable,
+        // The server is a standby, and may be promoted, or get from its primary what it lacks.
+        "25006" => ErrorKind::Unavailable,
         // The server's settings do not allow it (wal_level), or the slot is not usable any more; a value
         // or a name that can't be.
         "55000" | "22023" | "42602" => ErrorKind::Config,
@@ -283,6 +285,7 @@ mod tests {
             ("08006", ErrorKind::Unavailable),
             ("42704", ErrorKind::NotFound),
             ("55006", ErrorKind::Unavailable),
+            ("25006", ErrorKind::Unavailable),
             ("55000", ErrorKind::Config),
             ("XX000", ErrorKind::Internal),
             ("", ErrorKind::Internal),

@@ -73,6 +73,13 @@ pub enum SslMode {
     VerifyFull,
 }
 
+/// When a connection for queries on which nothing comes is looked at, how often, and how many times
+/// without an answer: a cut one is noticed within two minutes, not in the two hours of most systems. The
+/// replication connection asks for answers itself.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_RETRIES: u32 = 6;
+
 impl Target {
     /// Whether it is a Unix socket.
     pub(super) fn is_local(&self) -> bool {
@@ -127,6 +134,9 @@ impl Target {
             .dbname(&self.database)
             .application_name(&self.application_name)
             .keepalives(self.tcp_keepalive)
+            .keepalives_idle(KEEPALIVE_IDLE)
+            .keepalives_interval(KEEPALIVE_INTERVAL)
+            .keepalives_retries(KEEPALIVE_RETRIES)
             .connect_timeout(self.connect_timeout)
             .ssl_mode(match self.ssl.mode {
                 _ if self.is_local() => Mode::Disable,

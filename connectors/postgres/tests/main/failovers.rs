@@ -187,8 +187,20 @@ async fn a_standby_can_be_read() {
     let mut primary = primary(Version::V18, &[]).await;
     primary.execute("select pg_create_physical_replication_slot('follows')").await;
     let standby = standby(&mut primary, &[("primary_slot_name", "follows")]).await;
-    let more = [("heartbeat.interval.ms", "200"), ("topic.heartbeat.prefix", "")];
+    let more = [
+        ("heartbeat.interval.ms", "200"),
+        ("topic.heartbeat.prefix", ""),
+        ("publication.name", "later"),
+    ];
     let mut reader = start(&standby, &more).await;
+    // What can't be made on a standby is waited for.
+    let host = std::sync::Arc::clone(&reader.host);
+    let waited = tokio::time::timeout(PATIENCE, host.waits_for("read-only transaction"));
+    tokio::select! {
+        waited = waited => waited.unwrap(),
+        error = reader.error() => panic!("{error}"),
+    }
+    primary.execute("create publication later for all tables").await;
     // A slot on a standby waits for what the primary says of its transactions now and then.
     let primary_speaks = async {
         let client = primary.client().await;

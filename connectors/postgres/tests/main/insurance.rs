@@ -371,3 +371,36 @@ async fn what_is_held_back_is_held_against_the_budget() {
     );
     assert_eq!(reader.host.gauge("table_lag_ms", &[("table", "public.u")]), None);
 }
+
+/// What was to be found by the first reading is not known to the second: all rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_is_lost_again_meanwhile_means_all_rows() {
+    for mode in ["initial", "no_data"] {
+        let server = Server::start().await;
+        server.execute(SETUP).await;
+        let more = [
+            ("slot.loss.policy", "backfill"),
+            ("snapshot.mode", mode),
+            ("max.batch.size", "50"),
+            ("max.queue.size.in.bytes", "1000"),
+        ];
+        let mut reader = Reader::new(&server, &more, 1).await;
+        reader.start().await;
+        reader.read_until(|reader| reader.offset().is_some() && reader.is_snapshot_done()).await;
+        goes_on(&mut reader, &server, 1).await;
+        knows(&mut reader, &server, 1).await;
+        reader.crash().await;
+        drop_slot(&server).await;
+        server.execute("update t set v = 7 where id % 3 = 0").await;
+        reader.start().await;
+        reader.read_until(|reader| reader.reads.len() >= 1000).await;
+        reader.crash().await;
+        assert!(!reader.is_snapshot_done());
+        drop_slot(&server).await;
+        server.execute("update t set v = 8 where id % 2 = 0").await;
+        reader.start().await;
+        reader.read_until(|reader| reader.reads.len() >= 30_050 && reader.is_snapshot_done()).await;
+        goes_on(&mut reader, &server, 2).await;
+        assert_eq!(wrong(&reader, &server).await, Vec::<String>::new(), "{mode}");
+    }
+}

@@ -4,6 +4,8 @@
 //! former, Debian's `/usr/lib/postgresql/15/bin` is taken. Without a server these tests fail.
 
 #[cfg(test)]
+mod backlog;
+#[cfg(test)]
 mod beats;
 #[cfg(test)]
 mod beside;
@@ -17,6 +19,8 @@ mod changes;
 mod columns;
 #[cfg(test)]
 mod crashes;
+#[cfg(test)]
+mod cuts;
 #[cfg(test)]
 mod failovers;
 #[cfg(test)]
