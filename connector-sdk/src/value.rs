@@ -6,6 +6,8 @@
 //!
 //! Invariant: [`Json`] holds exactly one well-formed JSON object or array.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use bytestring::ByteString;
 
@@ -52,10 +54,23 @@ pub enum Value {
 }
 
 /// A struct's values in the order of its schema's fields.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Struct {
     schema: SchemaRef,
-    values: Box<[Value]>,
+    values: Values,
+}
+
+#[derive(Debug, Clone)]
+enum Values {
+    Own(Box<[Value]>),
+    /// Copied when they are changed.
+    Shared(Arc<[Value]>),
+}
+
+impl PartialEq for Struct {
+    fn eq(&self, other: &Self) -> bool {
+        self.schema == other.schema && self.values() == other.values()
+    }
 }
 
 impl Struct {
@@ -65,7 +80,7 @@ impl Struct {
     /// If the number of values is not the number of fields.
     pub fn new(schema: SchemaRef, values: Vec<Value>) -> Result<Self> {
         if schema.fields().len() == values.len() {
-            Ok(Self { schema, values: values.into_boxed_slice() })
+            Ok(Self { schema, values: Values::Own(values.into_boxed_slice()) })
         } else {
             Err(Error::data(format!(
                 "a struct of {} fields got {} values",
@@ -81,27 +96,47 @@ impl Struct {
         &self.schema
     }
 
+    /// The same struct, whose clones share its values until one of them is changed: for what many
+    /// records have in common.
+    #[must_use]
+    pub fn shared(self) -> Self {
+        let values = match self.values {
+            Values::Own(values) => Values::Shared(values.into()),
+            shared @ Values::Shared(_) => shared,
+        };
+        Self { values, ..self }
+    }
+
     /// The values by field index.
     #[must_use]
     pub fn values(&self) -> &[Value] {
-        &self.values
+        match &self.values {
+            Values::Own(values) => values,
+            Values::Shared(values) => values,
+        }
     }
 
     /// The values, to be changed in place.
     pub fn values_mut(&mut self) -> &mut [Value] {
-        &mut self.values
+        match &mut self.values {
+            Values::Own(values) => values,
+            Values::Shared(values) => Arc::make_mut(values),
+        }
     }
 
     /// The value of the field called `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.schema.field_index(name).and_then(|i| self.values.get(i))
+        self.schema.field_index(name).and_then(|i| self.values().get(i))
     }
 
     /// The values alone.
     #[must_use]
     pub fn into_values(self) -> Vec<Value> {
-        self.values.into_vec()
+        match self.values {
+            Values::Own(values) => values.into_vec(),
+            Values::Shared(values) => values.to_vec(),
+        }
     }
 }
 
@@ -329,6 +364,22 @@ mod tests {
 
     fn json(text: &'static str) -> Result<Json> {
         Json::new(Bytes::from_static(text.as_bytes()))
+    }
+
+    #[test]
+    fn a_shared_struct_changes_alone() {
+        use crate::schema::{Kind, Schema};
+
+        let number = Arc::new(Schema::new(Kind::Int64));
+        let schema = Arc::new(Schema::structure([("a", Arc::clone(&number)), ("b", number)]));
+        let own = Struct::new(schema, vec![Value::Int64(1), Value::Int64(2)]).unwrap();
+        let shared = own.clone().shared();
+        let mut changed = shared.clone();
+        assert_eq!(changed.values().as_ptr(), shared.values().as_ptr());
+        changed.values_mut()[1] = Value::Int64(3);
+        assert_eq!((&shared, changed.get("b")), (&own, Some(&Value::Int64(3))));
+        assert_eq!(changed.into_values(), [Value::Int64(1), Value::Int64(3)]);
+        assert_eq!(shared.into_values(), own.into_values());
     }
 
     #[test]

@@ -48,10 +48,18 @@ impl<'a> Writer<'a> {
 
     fn text(&mut self, text: &str) {
         self.raw("\"");
+        self.escaped(text);
+        self.raw("\"");
+    }
+
+    fn escaped(&mut self, text: &str) {
+        // Of what lies beyond U+FFFF, UTF-8 begins with 0xF0 and more.
+        let is_special = |byte: &u8| *byte < b' ' || matches!(byte, b'"' | b'\\' | 0xF0..);
         let mut rest = text;
-        let special = |c: char| c < ' ' || c == '"' || c == '\\' || c > '\u{FFFF}';
-        while let Some((at, c)) = rest.char_indices().find(|(_, c)| special(*c)) {
-            let (plain, from_special) = rest.split_at(at);
+        while let Some(at) = rest.as_bytes().iter().position(is_special) {
+            let Some((plain, special)) = rest.split_at_checked(at) else { break };
+            let mut chars = special.chars();
+            let Some(c) = chars.next() else { break };
             self.raw(plain);
             match c {
                 '"' => self.raw("\\\""),
@@ -67,10 +75,9 @@ impl<'a> Writer<'a> {
                     }
                 }
             }
-            rest = from_special.get(c.len_utf8()..).unwrap_or_default();
+            rest = chars.as_str();
         }
         self.raw(rest);
-        self.raw("\"");
     }
 
     fn integer(&mut self, number: impl itoa::Integer) {
