@@ -185,7 +185,7 @@ impl Lane {
             timestamp: record.timestamp.unwrap_or(now),
             key: record.key.as_deref(),
             value: record.value.as_deref(),
-            headers: record.headers.iter().map(|(k, v)| (k.as_str(), v.as_deref())).collect(),
+            headers: record.headers.iter().map(|(k, v)| (&**k, v.as_deref())).collect(),
         });
         if chunk.encoded_len() >= CHUNK_BYTES {
             self.chunks.extend(self.open.take().map(Builder::finish));

@@ -152,7 +152,7 @@ impl Chain {
         let mut headers = Vec::with_capacity(record.headers.len());
         for header in &record.headers {
             let bytes = encode(&self.header, Stage::HeaderConverter, &header.key, &header.value)?;
-            headers.push((header.key.to_string(), bytes));
+            headers.push((header.key.clone(), bytes));
         }
         Ok(OutRecord {
             topic: Arc::clone(&record.topic),

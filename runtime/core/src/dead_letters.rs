@@ -11,9 +11,9 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use towpath_formats::dlq::{self, ErrorContext, Exception};
-use towpath_sdk::Error;
 use towpath_sdk::context::Backoff;
 use towpath_sdk::record::Origin;
+use towpath_sdk::{Error, Text};
 
 use crate::chain::Fault;
 use crate::ports::{Admin, NewTopic, OutRecord, PortError, PortErrorKind, Producer};
@@ -58,8 +58,8 @@ impl DeadLetters {
     #[must_use]
     pub fn letter(&self, origin: &Origin, fault: &Fault) -> OutRecord {
         let at = origin.topic_partition();
-        let mut headers: Vec<(String, Option<Bytes>)> =
-            origin.headers().map(|(name, value)| (name.to_owned(), value)).collect();
+        let mut headers: Vec<(Text, Option<Bytes>)> =
+            origin.headers().map(|(name, value)| (name.into(), value)).collect();
         if self.settings.headers {
             let at = dlq::Origin {
                 topic: &at.topic,
@@ -94,7 +94,7 @@ impl DeadLetters {
         &self,
         origin: Option<dlq::Origin<'_>>,
         fault: &Fault,
-    ) -> impl Iterator<Item = (String, Option<Bytes>)> + use<> {
+    ) -> impl Iterator<Item = (Text, Option<Bytes>)> + use<> {
         let exception = JavaLike::of(&fault.error);
         let context = ErrorContext {
             origin,
@@ -108,7 +108,7 @@ impl DeadLetters {
                 stacktrace: &exception.trace,
             }),
         };
-        context.headers().into_iter().map(|(name, value)| (name, value.map(Bytes::from)))
+        context.headers().into_iter().map(|(name, value)| (name.into(), value.map(Bytes::from)))
     }
 
     /// What [`DeadLetters::write`] does, for reasons.

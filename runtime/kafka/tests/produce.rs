@@ -40,7 +40,7 @@ async fn records_arrive_as_they_were_sent() {
         assert_eq!(batch.slice(&row.key), sent.key);
         assert_eq!(batch.slice(&row.value), sent.value);
         let headers: Vec<_> =
-            row.headers.iter().map(|h| (h.key.to_string(), batch.slice(&h.value))).collect();
+            row.headers.iter().map(|h| (h.key.clone(), batch.slice(&h.value))).collect();
         assert_eq!(headers, sent.headers);
     }
     assert_eq!(rows[0].1.timestamp, Some(1_700_000_000_123));

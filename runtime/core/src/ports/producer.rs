@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use towpath_sdk::Text;
 use towpath_sdk::record::Topic;
 
 use super::{ClientOverrides, PortError, PortResult};
@@ -29,7 +30,7 @@ pub struct OutRecord {
     /// Milliseconds since the epoch; `None` is now.
     pub timestamp: Option<i64>,
     /// The headers.
-    pub headers: Vec<(String, Option<Bytes>)>,
+    pub headers: Vec<(Text, Option<Bytes>)>,
 }
 
 impl OutRecord {

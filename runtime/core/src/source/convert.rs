@@ -22,6 +22,10 @@ use crate::ports::{OutRecord, PortErrorKind, ProduceFailure};
 use crate::settings::Tolerance;
 use crate::task::TaskId;
 
+/// Bytes of a record that are written to, at first, and of a batch at most; then as many again.
+const SCRATCH_RECORD: usize = 1024;
+const SCRATCH_MAX: usize = 64 * 1024;
+
 /// What converting needs.
 #[derive(Clone)]
 pub(super) struct Converter {
@@ -58,7 +62,9 @@ impl Converter {
     /// # Errors
     /// If a record fails and the tolerance says that the task must stop.
     pub(super) async fn convert(&self, batch: SourceBatch) -> Result<Converted> {
-        let mut scratch = BytesMut::new();
+        // What grows from nothing would be copied several times for each record.
+        let room = (batch.records.len() * SCRATCH_RECORD).min(SCRATCH_MAX);
+        let mut scratch = BytesMut::with_capacity(room);
         let mut converted = Converted {
             records: Vec::with_capacity(batch.records.len()),
             letters: Vec::new(),
@@ -185,7 +191,7 @@ fn as_text(record: &Record) -> OutRecord {
         headers: record
             .headers
             .iter()
-            .map(|header| (header.key.to_string(), bytes(&header.value)))
+            .map(|header| (header.key.clone(), bytes(&header.value)))
             .collect(),
     }
 }

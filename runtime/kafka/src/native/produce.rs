@@ -11,6 +11,7 @@ use sys::rd_kafka_resp_err_t::{
     RD_KAFKA_RESP_ERR__BAD_MSG, RD_KAFKA_RESP_ERR__INVALID_ARG, RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC,
 };
 use towpath_core::ports::OutRecord;
+use towpath_sdk::Text;
 
 use super::Alive;
 
@@ -99,7 +100,7 @@ fn parts(bytes: Option<&Bytes>) -> (*mut c_void, usize) {
 struct Headers(*mut sys::rd_kafka_headers_t);
 
 impl Headers {
-    fn new(headers: &[(String, Option<Bytes>)]) -> Result<Self, i32> {
+    fn new(headers: &[(Text, Option<Bytes>)]) -> Result<Self, i32> {
         if headers.is_empty() {
             return Ok(Self(ptr::null_mut()));
         }

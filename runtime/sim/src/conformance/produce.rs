@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use towpath_core::ports::{OutRecord, PortErrorKind};
 use towpath_formats::partitioner::partition_for_key;
+use towpath_sdk::Text;
 
 use super::{Bench, Outcome, ensure, produce, record, values};
 
@@ -44,10 +45,10 @@ pub(super) async fn null_is_not_empty_and_headers_stay(bench: Bench) -> Outcome 
             value: bytes.clone(),
             timestamp: Some(1_700_000_000_000 + i64::try_from(n).unwrap_or_default()),
             headers: vec![
-                ("b".to_owned(), bytes.clone()),
-                ("a".to_owned(), full()),
-                ("b".to_owned(), None),
-                (String::new(), empty()),
+                ("b".into(), bytes.clone()),
+                ("a".into(), full()),
+                ("b".into(), None),
+                (Text::new(), empty()),
             ],
         });
     }
@@ -63,7 +64,7 @@ pub(super) async fn null_is_not_empty_and_headers_stay(bench: Bench) -> Outcome 
         ensure!(value == sent.value, "value {:?} became {value:?}", sent.value);
         ensure!(row.timestamp == sent.timestamp, "{:?} became {:?}", sent.timestamp, row.timestamp);
         let headers: Vec<_> =
-            row.headers.iter().map(|h| (h.key.to_string(), batch.slice(&h.value))).collect();
+            row.headers.iter().map(|h| (h.key.clone(), batch.slice(&h.value))).collect();
         ensure!(headers == sent.headers, "headers {:?} became {headers:?}", sent.headers);
     }
     Ok(())
