@@ -21,7 +21,7 @@ use crate::envelope::schemas;
 use crate::mask::Mask;
 use crate::names;
 use crate::rules::Rules;
-use crate::types::{Codec, PgType, codec};
+use crate::types::{Codec, PgType, Slice, codec};
 
 /// A column as it is described.
 #[derive(Debug, Clone, PartialEq)]
@@ -194,14 +194,16 @@ fn twice(fields: &Fields) -> Option<Arc<str>> {
 }
 
 /// One value of a row as it came.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Field {
+#[derive(Debug, Clone)]
+pub(crate) enum Field<'a> {
     /// NULL.
     Null,
     /// A TOAST value that an UPDATE left alone.
     Unchanged,
     /// PostgreSQL's text.
     Text(Bytes),
+    /// What the type's send function writes.
+    Binary(Slice<'a>),
     /// It was not sent, as it is not part of the replica identity.
     Absent,
 }
@@ -268,28 +270,33 @@ impl Table {
             .map(|(shape, column)| (shape, column.is_some()))
     }
 
+    /// Whether all columns that rows are decoded from are read in binary, too.
+    #[must_use]
+    pub(crate) fn reads_binary(&self) -> bool {
+        self.columns.iter().flatten().all(|column| column.codec.reads_binary())
+    }
+
     /// Decodes a row from its fields, which come in the order of the columns.
     ///
     /// # Errors
     /// [`towpath_sdk::ErrorKind::Data`] with the table and the column.
-    pub(crate) fn decode(&self, fields: impl Iterator<Item = Field>) -> Result<Row> {
+    pub(crate) fn decode<'a>(&self, fields: impl Iterator<Item = Field<'a>>) -> Result<Row> {
         let mut values = Vec::with_capacity(self.row.fields().len());
         let mut beside = Vec::new();
         let mut count = 0;
         for (field, (column, shape)) in fields.zip(self.columns.iter().zip(&self.shape.columns)) {
             count += 1;
             let Some(column) = column else { continue };
-            let value = match field {
-                Field::Null => Value::Null,
-                Field::Unchanged => Value::Unchanged,
-                Field::Absent => column.absent(),
-                Field::Text(text) => column.codec.text(&text).map_err(|error| {
-                    error.context(format!(
-                        "decode column {} of table {}",
-                        shape.name, self.collection
-                    ))
-                })?,
+            let decoded = match field {
+                Field::Null => Ok(Value::Null),
+                Field::Unchanged => Ok(Value::Unchanged),
+                Field::Absent => Ok(column.absent()),
+                Field::Text(text) => column.codec.text(&text),
+                Field::Binary(value) => column.codec.binary(value),
             };
+            let value = decoded.map_err(|error| {
+                error.context(format!("decode column {} of table {}", shape.name, self.collection))
+            })?;
             match &column.role {
                 Role::Shown => values.push(value),
                 Role::Masked { mask, is_key } => {

@@ -25,8 +25,6 @@ use crate::types::Codec;
 /// What happened to a row.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Change {
-    /// It was read by a snapshot.
-    Read(Row),
     /// It was inserted.
     Create(Row),
     /// It was updated; the old row as far as the replica identity shows it.
@@ -99,6 +97,10 @@ pub(crate) struct Source {
     /// The end of the transaction before its own.
     pub(crate) last_commit: Option<Lsn>,
 }
+
+/// The block `source` that records have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Block(Value);
 
 /// The place of a change in its transaction, for `provide.transaction.metadata`.
 #[derive(Debug, Clone, Copy)]
@@ -184,10 +186,7 @@ impl Envelopes {
     }
 
     fn source(&self, [schema, table]: &[Value; 2], source: &Source) -> Result<Value> {
-        let sequence = match source.last_commit {
-            Some(commit) => format!("[\"{}\",\"{}\"]", commit.0, source.lsn.0),
-            None => format!("[null,\"{}\"]", source.lsn.0),
-        };
+        let sequence = sequence(source.last_commit, source.lsn);
         let values = vec![
             self.version.clone(),
             self.connector.clone(),
@@ -195,7 +194,7 @@ impl Envelopes {
             Value::Int64(source.ts_us.div_euclid(1000)),
             Value::String(towpath_sdk::Text::from_static(source.snapshot.text())),
             self.database.clone(),
-            Value::String(sequence.into()),
+            Value::String(sequence),
             Value::Int64(source.ts_us),
             Value::Int64(source.ts_us.saturating_mul(1000)),
             schema.clone(),
@@ -220,6 +219,34 @@ impl Envelopes {
             Value::Int64(order.in_collection.cast_signed()),
         ];
         Ok(Value::Struct(Struct::new(Arc::clone(&schemas::TRANSACTION), values)?))
+    }
+
+    /// The block `source` of all rows of a table that a snapshot reads.
+    ///
+    /// # Errors
+    /// None that can happen: the struct is this module's.
+    pub(crate) fn block(&self, table: &Table, source: &Source) -> Result<Block> {
+        let Value::Struct(source) = self.source(&table.names, source)? else {
+            return Err(towpath_sdk::Error::internal("make the block source"));
+        };
+        Ok(Block(Value::Struct(source.shared())))
+    }
+
+    /// The record of a row that a snapshot has read.
+    ///
+    /// # Errors
+    /// If it is not the table's.
+    pub(crate) fn read(
+        &self,
+        table: &Table,
+        row: Row,
+        Block(source): &Block,
+        now: Timestamp,
+    ) -> Result<Record> {
+        let key = table.key_of(&row)?;
+        let after = Value::Struct(row.shown);
+        let value = envelope(table, "r", Value::Null, after, source.clone(), Value::Null, now)?;
+        Ok(self.record(&table.topic, key, value, None))
     }
 
     /// How many changes `change` is to those who count them: two if it moves a row to another key.
@@ -247,15 +274,13 @@ impl Envelopes {
     ) -> Result<()> {
         let moved = Self::moved(table, &change)?;
         let mut push = |op: &'static str, before: Value, after: Value, key: Datum, other| {
-            let value = self.envelope(table, op, before, after, source, order(), now)?;
+            let (source, transaction) =
+                (self.source(&table.names, source)?, Self::transaction(source, order())?);
+            let value = envelope(table, op, before, after, source, transaction, now)?;
             out.push(self.record(&table.topic, key, value, other));
             Ok::<_, towpath_sdk::Error>(())
         };
         match (change, moved) {
-            (Change::Read(row), _) => {
-                let key = table.key_of(&row)?;
-                push("r", Value::Null, Value::Struct(row.shown), key, None)
-            }
             (Change::Create(row), _) => {
                 let key = table.key_of(&row)?;
                 push("c", Value::Null, Value::Struct(row.shown), key, None)
@@ -277,15 +302,10 @@ impl Envelopes {
                     out.push(self.record(&table.topic, old.clone(), Datum::null(), Some(newkey)));
                 }
                 let oldkey = header("__debezium.oldkey", &old);
-                let value = self.envelope(
-                    table,
-                    "c",
-                    Value::Null,
-                    Value::Struct(after.shown),
-                    source,
-                    order(),
-                    now,
-                )?;
+                let (source, transaction) =
+                    (self.source(&table.names, source)?, Self::transaction(source, order())?);
+                let after = Value::Struct(after.shown);
+                let value = envelope(table, "c", Value::Null, after, source, transaction, now)?;
                 out.push(self.record(&table.topic, new, value, Some(oldkey)));
                 Ok(())
             }
@@ -309,31 +329,6 @@ impl Envelopes {
             }
             (Change::Truncate, _) => push("t", Value::Null, Value::Null, Datum::null(), None),
         }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the fields of an envelope")]
-    fn envelope(
-        &self,
-        table: &Table,
-        op: &'static str,
-        before: Value,
-        after: Value,
-        source: &Source,
-        order: Option<Order>,
-        now: Timestamp,
-    ) -> Result<Datum> {
-        let values = vec![
-            before,
-            after,
-            self.source(&table.names, source)?,
-            Self::transaction(source, order)?,
-            Value::String(towpath_sdk::Text::from_static(op)),
-            Value::Int64(now.millis()),
-            Value::Int64(now.millis().saturating_mul(1000)),
-            Value::Int64(now.millis().saturating_mul(1_000_000)),
-        ];
-        let value = Struct::new(Arc::clone(&table.envelope), values)?;
-        Ok(Datum::new(Arc::clone(&table.envelope), Value::Struct(value)))
     }
 
     fn record(&self, topic: &Topic, key: Datum, value: Datum, header: Option<Header>) -> Record {
@@ -429,6 +424,30 @@ impl Envelopes {
     }
 }
 
+/// The value of a change's record.
+fn envelope(
+    table: &Table,
+    op: &'static str,
+    before: Value,
+    after: Value,
+    source: Value,
+    transaction: Value,
+    now: Timestamp,
+) -> Result<Datum> {
+    let values = vec![
+        before,
+        after,
+        source,
+        transaction,
+        Value::String(towpath_sdk::Text::from_static(op)),
+        Value::Int64(now.millis()),
+        Value::Int64(now.millis().saturating_mul(1000)),
+        Value::Int64(now.millis().saturating_mul(1_000_000)),
+    ];
+    let value = Struct::new(Arc::clone(&table.envelope), values)?;
+    Ok(Datum::new(Arc::clone(&table.envelope), Value::Struct(value)))
+}
+
 /// The topic of heartbeats, if they are shown.
 fn heartbeat_topic(config: &Config) -> Option<Topic> {
     let records = &config.records;
@@ -439,6 +458,21 @@ fn heartbeat_topic(config: &Config) -> Option<Topic> {
         }
         (name, _) => Some(name.into()),
     }
+}
+
+/// Both LSNs as texts in JSON.
+fn sequence(last_commit: Option<Lsn>, lsn: Lsn) -> towpath_sdk::Text {
+    let (mut first, mut second) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let (open, first) = match last_commit {
+        Some(commit) => ("[\"", first.format(commit.0)),
+        None => ("[null", ""),
+    };
+    let close = if last_commit.is_some() { "\",\"" } else { ",\"" };
+    let parts = [open, first, close, second.format(lsn.0), "\"]"];
+    // As long as it will be: what is too long is copied once more.
+    let mut text = String::with_capacity(parts.iter().map(|part| part.len()).sum());
+    parts.iter().for_each(|part| text.push_str(part));
+    text.into()
 }
 
 /// Bytes as the server writes bytea.

@@ -28,7 +28,7 @@ use towpath_sdk::record::Record;
 use towpath_sdk::source::Mark;
 
 use crate::config::Patterns;
-use crate::envelope::{Change, Envelopes, Source};
+use crate::envelope::{Envelopes, Source};
 use crate::lsn::Lsn;
 use crate::notification::{Aggregate, Notification, Notifier};
 use crate::signal::Execute;
@@ -445,8 +445,9 @@ impl Incremental {
         let (table, rows, bytes) = window.close();
         let now = self.readers.cx.clock().now();
         let count = rows.len() as u64;
+        let block = envelopes.block(&table, source)?;
         for row in rows {
-            envelopes.change(&table, Change::Read(row), source, || None, now, out.records)?;
+            out.records.push(envelopes.read(&table, row, &block, now)?);
         }
         *out.bytes += bytes;
         let is_paused = job.progress.is_paused;

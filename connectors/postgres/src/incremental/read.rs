@@ -18,7 +18,7 @@ use crate::client::{self, Purpose, Session, failed};
 use crate::config::Config;
 use crate::lsn::Lsn;
 use crate::rules::Rules;
-use crate::snapshot::copy::{Fields, Lines};
+use crate::snapshot::copy::{self, Format, Rows};
 use crate::table::{Field, Row, Table};
 use crate::wire::{Target, quote_identifier, quote_literal};
 
@@ -277,7 +277,7 @@ impl Reading<'_> {
         );
         let mut last = None;
         self.copy(&sql, |line| {
-            last = Some(Fields::of(line).map(text).collect::<Result<Key>>()?);
+            last = Some(line.fields().map(text).collect::<Result<Key>>()?);
             Ok(())
         })
         .await?;
@@ -297,7 +297,7 @@ impl Reading<'_> {
         let identity = self.order.identity.len();
         let mut lines = Vec::new();
         self.copy(&sql, |line| {
-            lines.push(read_line(&table, identity, line)?);
+            lines.push(read_line(&table, identity, &line)?);
             Ok(())
         })
         .await?;
@@ -312,28 +312,24 @@ impl Reading<'_> {
         Ok(count)
     }
 
-    async fn copy(
-        &self,
-        sql: &str,
-        mut take: impl FnMut(bytes::Bytes) -> Result<()>,
-    ) -> Result<()> {
+    async fn copy(&self, sql: &str, mut take: impl FnMut(copy::Row) -> Result<()>) -> Result<()> {
         let what = format!("read a chunk of table {}", self.request.table);
         let copy = self.session.copy_out(sql).await.map_err(|error| failed(&what, error))?;
         let mut copy = std::pin::pin!(copy);
-        let mut lines = Lines::default();
+        let mut rows = Rows::new(Format::Text);
         while let Some(data) = copy.try_next().await.map_err(|error| failed(&what, error))? {
-            lines.push(data);
-            while let Some(line) = lines.next() {
-                take(line)?;
+            rows.push(data);
+            while let Some(row) = rows.next()? {
+                take(row)?;
             }
         }
         Ok(())
     }
 }
 
-fn read_line(table: &Table, identity: usize, line: bytes::Bytes) -> Result<Line> {
+fn read_line(table: &Table, identity: usize, line: &copy::Row) -> Result<Line> {
     let bytes = line.len();
-    let mut fields = Fields::of(line);
+    let mut fields = line.fields();
     let of_columns = table.shown().map(|(_, is_wanted)| match is_wanted {
         true => fields.next().unwrap_or(Field::Null),
         false => Field::Null,
@@ -348,7 +344,7 @@ fn read_line(table: &Table, identity: usize, line: bytes::Bytes) -> Result<Line>
     Ok(Line { row, identity: (!identity.is_empty()).then_some(identity), order, bytes })
 }
 
-fn text(field: Field) -> Result<String> {
+fn text(field: Field<'_>) -> Result<String> {
     match field {
         Field::Text(text) => String::from_utf8(text.to_vec())
             .map_err(|_| Error::data("a value of a key is not in UTF-8")),

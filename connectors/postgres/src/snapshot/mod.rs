@@ -104,8 +104,7 @@ impl Pass<'_> {
                 Vec::new()
             };
             let ranges = plan::ranges(heap.blocks, heap.has_places, ranges);
-            let Heap { from, filenode, has_places, .. } = heap;
-            let reading = Reading { table, oid: heap.shape.oid, from, filenode, has_places };
+            let reading = Reading::new(table, heap);
             let left = ranges.len();
             all.push(Progress { reading, ranges, left, has_rows: false, rows: 0, held: None });
         }

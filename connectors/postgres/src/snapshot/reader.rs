@@ -5,18 +5,18 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures::TryStreamExt as _;
 use tokio_postgres::Client;
 use towpath_sdk::clock::Clock;
 use towpath_sdk::record::Record;
 use towpath_sdk::{Error, Result};
 
-use super::copy::{Fields, Lines};
+use super::copy::{self, Format, Rows};
 use super::plan::{Range, Slice, Tid};
+use crate::catalog::Heap;
 use crate::client::failed;
-use crate::envelope::{Change, Envelopes, Source};
-use crate::table::{Field, Table};
+use crate::envelope::{Envelopes, Source};
+use crate::table::{Field, Row, Table};
 use crate::wire::quote_identifier;
 
 /// Bytes of rows in a chunk, about.
@@ -32,6 +32,19 @@ pub(super) struct Reading {
     pub(super) from: String,
     pub(super) filenode: u32,
     pub(super) has_places: bool,
+    /// How its rows are read. Those of a query are text: its columns may have other types.
+    pub(super) format: Format,
+}
+
+impl Reading {
+    pub(super) fn new(table: Arc<Table>, heap: Heap) -> Self {
+        let Heap { shape, from, filenode, has_places, .. } = heap;
+        let format = match has_places && table.reads_binary() {
+            true => Format::Binary,
+            false => Format::Text,
+        };
+        Self { table, oid: shape.oid, from, filenode, has_places, format }
+    }
 }
 
 /// Rows of a range.
@@ -42,6 +55,12 @@ pub(super) struct Chunk {
     pub(super) bytes: usize,
     /// Up to where the range was read; `None` while the part is read again that an earlier pass had.
     pub(super) read_to: Option<ReadTo>,
+}
+
+/// A chunk that is being made.
+struct Filling {
+    records: Vec<Record>,
+    bytes: usize,
 }
 
 /// Up to where a range was read.
@@ -70,29 +89,37 @@ pub(super) async fn read<F>(
 where
     F: Future<Output = Result<()>> + Send,
 {
-    let slices = range.slices();
-    let (mut records, mut bytes, mut last) = (Vec::new(), 0, None);
-    for slice in &slices {
+    let table = &reading.table;
+    let block = shared.envelopes.block(table, &shared.source)?;
+    let chunk = || Filling { records: Vec::with_capacity(shared.max_records), bytes: 0 };
+    let mut filling = chunk();
+    let mut last = None;
+    let mut now = shared.clock.now();
+    for slice in &range.slices() {
         let sql = query(reading, slice);
-        let what = format!("read table {}", reading.table.collection);
+        let what = format!("read table {}", table.collection);
         let copy = client.copy_out(&sql).await.map_err(|error| failed(&what, error))?;
         let mut copy = std::pin::pin!(copy);
-        let mut lines = Lines::default();
+        let mut rows = Rows::new(reading.format);
         while let Some(data) = copy.try_next().await.map_err(|error| failed(&what, error))? {
-            lines.push(data);
-            while let Some(line) = lines.next() {
+            rows.push(data);
+            while let Some(row) = rows.next()? {
                 // Full, and not the last: what is behind the last row is marked as the end.
-                if records.len() >= shared.max_records || bytes >= CHUNK_BYTES {
+                if filling.records.len() >= shared.max_records || filling.bytes >= CHUNK_BYTES {
                     let read_to = last.filter(|_| slice.since.is_none()).map(ReadTo::Tuple);
-                    let records = std::mem::take(&mut records);
-                    give(Chunk { records, bytes: std::mem::take(&mut bytes), read_to }).await?;
+                    let Filling { records, bytes } = std::mem::replace(&mut filling, chunk());
+                    give(Chunk { records, bytes, read_to }).await?;
+                    now = shared.clock.now();
                 }
-                bytes += line.len();
-                last = row(reading, &line, shared, &mut records)?;
+                filling.bytes += row.len();
+                let (tid, row) = decode(reading, &row)?;
+                filling.records.push(shared.envelopes.read(table, row, &block, now)?);
+                last = tid;
             }
         }
         last = None;
     }
+    let Filling { records, bytes } = filling;
     give(Chunk { records, bytes, read_to: Some(ReadTo::End) }).await
 }
 
@@ -105,37 +132,21 @@ fn query(reading: &Reading, slice: &Slice) -> String {
     columns.extend(shown.map(|(column, _)| quote_identifier(&column.name)));
     let condition = if reading.has_places { slice.condition() } else { "true".to_owned() };
     let (columns, from) = (columns.join(", "), &reading.from);
-    format!("copy (select {columns} from {from} where {condition}) to stdout")
+    let format = reading.format.name();
+    format!("copy (select {columns} from {from} where {condition}) to stdout (format {format})")
 }
 
-/// Makes the record of a row; its place.
-fn row(
-    reading: &Reading,
-    line: &Bytes,
-    shared: &Shared,
-    records: &mut Vec<Record>,
-) -> Result<Option<Tid>> {
-    let mut fields = Fields::of(line.clone());
-    let tid = match reading.has_places {
-        false => None,
-        true => match fields.next() {
-            Some(Field::Text(text)) => {
-                std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok())
-            }
-            _ => None,
-        },
-    };
+/// A row, and its place.
+fn decode(reading: &Reading, row: &copy::Row) -> Result<(Option<Tid>, Row)> {
+    let mut fields = row.fields();
+    let tid = if reading.has_places { fields.tid() } else { None };
     if reading.has_places && tid.is_none() {
         return Err(Error::internal("read a row's ctid"));
     }
-    let table = &reading.table;
     // Columns that are not shown were not asked for.
-    let fields = table.shown().map(|(_, is_shown)| match is_shown {
+    let fields = reading.table.shown().map(|(_, is_shown)| match is_shown {
         true => fields.next().unwrap_or(Field::Null),
         false => Field::Null,
     });
-    let row = table.decode(fields)?;
-    let now = shared.clock.now();
-    shared.envelopes.change(table, Change::Read(row), &shared.source, || None, now, records)?;
-    Ok(tid)
+    Ok((tid, reading.table.decode(fields)?))
 }

@@ -215,7 +215,6 @@ impl Reader<'_> {
                 table.show_placeholder(after);
             }
             let operation = match &change {
-                Change::Read(_) => "r",
                 Change::Create(_) => "c",
                 Change::Update { .. } => "u",
                 Change::Delete(_) => "d",
@@ -382,7 +381,7 @@ impl Transaction {
     }
 }
 
-fn fields(tuple: &Tuple) -> impl Iterator<Item = Field> {
+fn fields(tuple: &Tuple) -> impl Iterator<Item = Field<'_>> {
     tuple.columns().map(|column| match column {
         Column::Null => Field::Null,
         Column::Unchanged => Field::Unchanged,

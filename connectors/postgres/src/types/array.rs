@@ -13,8 +13,9 @@ use towpath_sdk::schema::{Kind, Schema, SchemaRef};
 use towpath_sdk::value::Value;
 use towpath_sdk::{Error, Result, Text};
 
-use super::form::Form;
+use super::form::{Binary, Form};
 use super::modes::Placeholder;
+use super::slice::Slice;
 
 /// What stands for a uuid in an array that is not known: Java's `UUID.nameUUIDFromBytes` of the usual
 /// placeholder.
@@ -85,6 +86,10 @@ impl Form for Array {
         Ok(Value::Array(values))
     }
 
+    fn binary(&self) -> Option<&dyn Binary> {
+        self.element.binary().map(|_| self as &dyn Binary)
+    }
+
     fn bind(&self, schema: &SchemaRef) -> Option<Arc<dyn Form>> {
         let Kind::Array(items) = &schema.kind else { return None };
         let (delimiter, unavailable) = (self.delimiter, self.unavailable);
@@ -108,6 +113,42 @@ impl Form for Array {
             Unavailable::Int32 => bytes().map(|byte| Value::Int32(byte.into())).collect(),
             Unavailable::Int64 => bytes().map(|byte| Value::Int64(byte.into())).collect(),
         })
+    }
+}
+
+/// The bytes that an element takes at least: its length.
+const ELEMENT: usize = 4;
+
+/// As `array_send` writes it: the number of dimensions, whether there are nulls, the elements' type, of
+/// each dimension its length and where it begins, and the elements.
+impl Binary for Array {
+    fn read(&self, mut value: Slice<'_>) -> Result<Value> {
+        let dimensions = i32::from_be_bytes(value.take()?);
+        value.split(8)?;
+        if dimensions == 0 {
+            return value.end().map(|()| Value::Array(Vec::new()));
+        }
+        let length = u32::from_be_bytes(value.take()?) as usize;
+        value.split(4)?;
+        if length > value.len() / ELEMENT {
+            return Err(Error::data("an array that is shorter than it says"));
+        }
+        if dimensions > 1 {
+            return Ok(Value::Array(vec![Value::Null; length]));
+        }
+        let element = self.element.binary().ok_or_else(|| Error::internal("read an element"))?;
+        let mut values = Vec::with_capacity(length);
+        for _ in 0..length {
+            values.push(match i32::from_be_bytes(value.take()?) {
+                -1 => Value::Null,
+                length => {
+                    let length = usize::try_from(length).map_err(|_| malformed())?;
+                    element.read(value.split(length)?)?
+                }
+            });
+        }
+        value.end()?;
+        Ok(Value::Array(values))
     }
 }
 
@@ -237,11 +278,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::number::Number;
-    use super::super::text::Plain;
+    use super::super::text::{Plain, Sent};
     use super::*;
 
     fn texts() -> Array {
-        let text = Arc::new(Plain::Text { defaults: true });
+        let text = Arc::new(Plain::Text { defaults: true, sent: Sent::AsText });
         Array::new(text, true, b',', Unavailable::Element)
     }
 

@@ -8,12 +8,13 @@ use towpath_sdk::value::Value;
 use towpath_sdk::{Error, Result};
 
 use super::default::Written;
-use super::form::{Form, named, utf8};
+use super::form::{Binary, Form, named, utf8};
 use super::modes::{BinaryMode, Placeholder};
+use super::slice::Slice;
 
 /// Binary data in one of the modes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Binary {
+pub(super) struct Octets {
     pub(super) mode: BinaryMode,
     /// Where the data comes from.
     pub(super) source: Source,
@@ -28,7 +29,7 @@ pub(super) enum Source {
     Text,
 }
 
-impl Form for Binary {
+impl Form for Octets {
     fn schema(&self) -> Schema {
         Schema::new(match self.mode {
             BinaryMode::Bytes => Kind::Bytes,
@@ -50,6 +51,10 @@ impl Form for Binary {
         Ok(self.show(bytes.into()))
     }
 
+    fn binary(&self) -> Option<&dyn Binary> {
+        (self.source == Source::Hex).then_some(self)
+    }
+
     /// In base64, too, Debezium's text is taken as it is; no sample shows that mode.
     fn unavailable(&self, placeholder: &Placeholder) -> Value {
         match self.mode {
@@ -59,7 +64,13 @@ impl Form for Binary {
     }
 }
 
-impl Binary {
+impl Binary for Octets {
+    fn read(&self, value: Slice<'_>) -> Result<Value> {
+        Ok(self.show(value.share()))
+    }
+}
+
+impl Octets {
     fn show(&self, bytes: Bytes) -> Value {
         Value::String(match self.mode {
             BinaryMode::Bytes => return Value::Bytes(bytes),
@@ -70,7 +81,7 @@ impl Binary {
     }
 }
 
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
+pub(super) const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 fn is_lower_hex(digits: &[u8]) -> bool {
     digits.len().is_multiple_of(2)
@@ -134,14 +145,42 @@ impl Form for Bits {
             return Ok(Value::Boolean(text.contains(&b'1')));
         }
         let octet = |bits: &[u8]| bits.iter().fold(0, |octet, bit| octet << 1 | (bit & 1));
-        let mut bytes: Vec<u8> = text.rchunks(8).map(octet).collect();
-        let zeros = bytes.iter().rev().take_while(|byte| **byte == 0).count();
-        bytes.truncate(bytes.len() - zeros);
-        Ok(Value::Bytes(bytes.into()))
+        Ok(number(text.rchunks(8).map(octet).collect()))
+    }
+
+    fn binary(&self) -> Option<&dyn Binary> {
+        Some(self)
     }
 
     fn default(&self, written: &Written) -> Option<Value> {
         written.read(self, "0")
+    }
+}
+
+/// Bytes of a number, the lowest first, without zeros at the end.
+fn number(mut bytes: Vec<u8>) -> Value {
+    let zeros = bytes.iter().rev().take_while(|byte| **byte == 0).count();
+    bytes.truncate(bytes.len() - zeros);
+    Value::Bytes(bytes.into())
+}
+
+impl Binary for Bits {
+    /// How many bits, and these from the left, filled up with zeros.
+    fn read(&self, mut value: Slice<'_>) -> Result<Value> {
+        let count = u32::from_be_bytes(value.take()?);
+        if value.len() != count.div_ceil(8) as usize {
+            return Err(Error::data("not as many bits as it says"));
+        }
+        if let Self::One = self {
+            return Ok(Value::Boolean(value.iter().any(|byte| *byte != 0)));
+        }
+        let unused = 8 * value.len() as u32 - count;
+        let shifted = (0..value.len()).rev().map(|at| {
+            let before = at.checked_sub(1).and_then(|at| value.get(at)).copied().unwrap_or(0);
+            let pair = u16::from_be_bytes([before, value.get(at).copied().unwrap_or(0)]);
+            (pair >> unused) as u8
+        });
+        Ok(number(shifted.collect()))
     }
 }
 
@@ -152,7 +191,7 @@ mod tests {
     use super::*;
 
     fn bytea(mode: BinaryMode, text: &'static str) -> Option<Value> {
-        Binary { mode, source: Source::Hex }.decode(&Bytes::from_static(text.as_bytes())).ok()
+        Octets { mode, source: Source::Hex }.decode(&Bytes::from_static(text.as_bytes())).ok()
     }
 
     #[test]
@@ -175,7 +214,7 @@ mod tests {
             assert_eq!(bytea(BinaryMode::Bytes, wrong), None, "{wrong}");
             assert_eq!(bytea(BinaryMode::Hex, wrong), None, "{wrong}");
         }
-        let unknown = Binary { mode: BinaryMode::Hex, source: Source::Text };
+        let unknown = Octets { mode: BinaryMode::Hex, source: Source::Text };
         let value = unknown.decode(&Bytes::from_static(b"(1,a)")).unwrap();
         assert_eq!(value.as_str(), Some("28312c6129"));
     }

@@ -59,22 +59,62 @@ impl Date {
     }
 
     /// Appends `2024-02-29`.
-    pub(super) fn write(self, out: &mut String) {
+    pub(super) fn write(self, out: &mut Line) {
         if self.year < 0 {
-            out.push('-');
+            out.push(b'-');
         } else if self.year > 9999 {
-            out.push('+');
+            out.push(b'+');
         }
         let year = self.year.unsigned_abs();
         if year < 10_000 {
-            push(out, year, 4);
+            out.two(year / 100);
+            out.two(year % 100);
         } else {
-            out.push_str(itoa::Buffer::new().format(year));
+            out.text(itoa::Buffer::new().format(year));
         }
-        out.push('-');
-        push(out, self.month.into(), 2);
-        out.push('-');
-        push(out, self.day.into(), 2);
+        out.push(b'-');
+        out.two(self.month.into());
+        out.push(b'-');
+        out.two(self.day.into());
+    }
+}
+
+/// The most bytes of a date and a time: `+2147483647-12-31T23:59:59.999999Z` has 34.
+const LINE: usize = 40;
+
+/// A text of digits and signs that is being written. What does not fit is cut off.
+#[derive(Debug)]
+pub(super) struct Line {
+    bytes: [u8; LINE],
+    length: usize,
+}
+
+impl Line {
+    pub(super) const fn new() -> Self {
+        Self { bytes: [0; LINE], length: 0 }
+    }
+
+    /// Appends one byte, in ASCII.
+    pub(super) fn push(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(self.length) {
+            *place = byte;
+            self.length += 1;
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        text.bytes().for_each(|byte| self.push(byte));
+    }
+
+    /// Appends a number of two digits.
+    fn two(&mut self, number: u32) {
+        self.push(b'0' + (number / 10 % 10) as u8);
+        self.push(b'0' + (number % 10) as u8);
+    }
+
+    /// What was written.
+    pub(super) fn as_str(&self) -> &str {
+        super::form::ascii(self.bytes.get(..self.length).unwrap_or_default())
     }
 }
 
@@ -88,14 +128,13 @@ pub(super) enum Fraction {
 }
 
 /// Appends `12:34:56.789`, the time so many microseconds after midnight; less than a day.
-pub(super) fn write_time(out: &mut String, micros: i64, fraction: Fraction) {
-    let seconds = micros / SECOND;
-    for (at, part) in [seconds / 3600, seconds / 60 % 60, seconds % 60].into_iter().enumerate() {
-        if at > 0 {
-            out.push(':');
-        }
-        push(out, part as u32, 2);
-    }
+pub(super) fn write_time(out: &mut Line, micros: i64, fraction: Fraction) {
+    let seconds = (micros / SECOND) as u32;
+    out.two(seconds / 3600);
+    out.push(b':');
+    out.two(seconds / 60 % 60);
+    out.push(b':');
+    out.two(seconds % 60);
     let mut part = (micros % SECOND) as u32;
     let mut digits = 6;
     match fraction {
@@ -116,15 +155,9 @@ pub(super) fn write_time(out: &mut String, micros: i64, fraction: Fraction) {
             }
         }
     }
-    out.push('.');
-    push(out, part, digits);
-}
-
-/// Appends the last `digits` digits of `number`.
-fn push(out: &mut String, number: u32, digits: u8) {
+    out.push(b'.');
     for place in (0..u32::from(digits)).rev() {
-        let digit = (number / 10_u32.pow(place) % 10) as u8;
-        out.push(char::from(b'0' + digit));
+        out.push(b'0' + (part / 10_u32.pow(place) % 10) as u8);
     }
 }
 
@@ -276,9 +309,9 @@ mod tests {
     use super::*;
 
     fn written(date: Date) -> String {
-        let mut out = String::new();
+        let mut out = Line::new();
         date.write(&mut out);
-        out
+        out.as_str().to_owned()
     }
 
     #[test]
@@ -357,9 +390,9 @@ mod tests {
     #[test]
     fn fractions_are_as_long_as_wanted() {
         let shown = |micros, fraction| {
-            let mut out = String::new();
+            let mut out = Line::new();
             write_time(&mut out, micros, fraction);
-            out
+            out.as_str().to_owned()
         };
         assert_eq!(shown(3_723_456_000, Fraction::Needed), "01:02:03.456");
         assert_eq!(shown(3_723_000_000, Fraction::Needed), "01:02:03");
@@ -402,9 +435,9 @@ mod tests {
 
         #[test]
         fn times_go_there_and_back(micros in 0..DAY) {
-            let mut out = String::new();
+            let mut out = Line::new();
             write_time(&mut out, micros, Fraction::Needed);
-            prop_assert_eq!(Reader::new(out.as_bytes()).time(), Some(micros));
+            prop_assert_eq!(Reader::new(out.as_str().as_bytes()).time(), Some(micros));
         }
     }
 }

@@ -12,9 +12,11 @@ use towpath_sdk::value::{Struct, Value};
 use towpath_sdk::{Error, Result, Text};
 
 use super::default::Written;
-use super::form::{Form, ascii, utf8};
+use super::form::{Binary, Form, ascii, utf8};
 use super::modes::DecimalMode;
 use super::number::float;
+use super::numeric::Numeric;
+use super::slice::Slice;
 
 /// The parameter in which Avro converters look for the precision.
 const PRECISION: &str = "connect.decimal.precision";
@@ -74,7 +76,7 @@ fn unscaled(text: &[u8]) -> Option<(i128, i32)> {
 }
 
 /// `number` with as many places more (or fewer, if these are zeros).
-fn shift(number: i128, places: i32) -> Option<i128> {
+pub(super) fn shift(number: i128, places: i32) -> Option<i128> {
     let factor = 10_i128.checked_pow(places.unsigned_abs())?;
     if places >= 0 {
         return number.checked_mul(factor);
@@ -119,8 +121,25 @@ impl Form for Fixed {
         Ok(Value::Bytes(long(text)?.rescale(self.scale)?.unscaled().into()))
     }
 
+    fn binary(&self) -> Option<&dyn Binary> {
+        Some(self)
+    }
+
     fn default(&self, written: &Written) -> Option<Value> {
         written.read(self, "0").filter(|value| !value.is_null())
+    }
+}
+
+impl Binary for Fixed {
+    fn read(&self, value: Slice<'_>) -> Result<Value> {
+        let digits = match Numeric::parse(&value)? {
+            Numeric::Special(_) => return Ok(Value::Null),
+            Numeric::Number(digits) => digits,
+        };
+        match digits.unscaled(self.scale) {
+            Some(number) => Ok(Value::Bytes(to_bytes(number))),
+            None => self.decode(&digits.text().into()),
+        }
     }
 }
 
@@ -139,6 +158,11 @@ impl Variable {
         schema.doc = Some("Variable scaled decimal".into());
         Self { schema: Arc::new(schema.named(VARIABLE).versioned(1)) }
     }
+
+    fn structure(&self, scale: i32, number: Bytes) -> Result<Value> {
+        let fields = vec![Value::Int32(scale), Value::Bytes(number)];
+        Struct::new(self.schema.clone(), fields).map(Value::Struct)
+    }
 }
 
 impl Form for Variable {
@@ -156,12 +180,33 @@ impl Form for Variable {
                 (number.scale(), number.unscaled().into())
             }
         };
-        let fields = vec![Value::Int32(scale), Value::Bytes(number)];
-        Struct::new(self.schema.clone(), fields).map(Value::Struct)
+        self.structure(scale, number)
+    }
+
+    fn binary(&self) -> Option<&dyn Binary> {
+        Some(self)
     }
 
     fn bind(&self, schema: &SchemaRef) -> Option<Arc<dyn Form>> {
         Some(Arc::new(Self { schema: schema.clone() }))
+    }
+}
+
+impl Binary for Variable {
+    fn read(&self, value: Slice<'_>) -> Result<Value> {
+        let digits = match Numeric::parse(&value)? {
+            Numeric::Special(_) => return Ok(Value::Null),
+            Numeric::Number(digits) => digits,
+        };
+        let mut scale = digits.scale();
+        let Some(mut number) = digits.unscaled(scale) else {
+            return self.decode(&digits.text().into());
+        };
+        while scale > 0 && number % 10 == 0 {
+            number /= 10;
+            scale -= 1;
+        }
+        self.structure(scale, to_bytes(number))
     }
 }
 
@@ -188,8 +233,19 @@ impl Form for Double {
         float(text).map(Value::Float64)
     }
 
+    fn binary(&self) -> Option<&dyn Binary> {
+        Some(self)
+    }
+
     fn default(&self, written: &Written) -> Option<Value> {
         written.read(self, "0")
+    }
+}
+
+impl Binary for Double {
+    fn read(&self, value: Slice<'_>) -> Result<Value> {
+        // Rounded as its text is.
+        self.decode(&Numeric::parse(&value)?.text())
     }
 }
 
@@ -212,6 +268,10 @@ impl Form for Plain {
         }))
     }
 
+    fn binary(&self) -> Option<&dyn Binary> {
+        Some(self)
+    }
+
     /// A default is not yet of the column's scale.
     fn default(&self, written: &Written) -> Option<Value> {
         let text = written.text_or("0.0");
@@ -224,6 +284,12 @@ impl Form for Plain {
             None => number,
         };
         number.to_plain().ok().map(|plain| Value::String(plain.into()))
+    }
+}
+
+impl Binary for Plain {
+    fn read(&self, value: Slice<'_>) -> Result<Value> {
+        self.decode(&Numeric::parse(&value)?.text())
     }
 }
 
@@ -254,6 +320,16 @@ impl Money {
         }
     }
 
+    fn show(&self, plain: String) -> Result<Value> {
+        Ok(match self.mode {
+            DecimalMode::Precise => Value::Bytes(self.precise(&plain).ok_or_else(|| {
+                Error::data("an amount of money too long for money.fraction.digits")
+            })?),
+            DecimalMode::Double => Value::Float64(float(plain.as_bytes())?),
+            DecimalMode::String => Value::String(plain.into()),
+        })
+    }
+
     fn precise(&self, plain: &str) -> Option<Bytes> {
         let (number, scale) = unscaled(plain.as_bytes())?;
         let more = i32::from(self.fraction_digits) - scale;
@@ -279,14 +355,21 @@ impl Form for Money {
     }
 
     fn decode(&self, text: &Bytes) -> Result<Value> {
-        let plain = Self::plain(text)?;
-        Ok(match self.mode {
-            DecimalMode::Precise => Value::Bytes(self.precise(&plain).ok_or_else(|| {
-                Error::data("an amount of money too long for money.fraction.digits")
-            })?),
-            DecimalMode::Double => Value::Float64(float(plain.as_bytes())?),
-            DecimalMode::String => Value::String(plain.into()),
-        })
+        self.show(Self::plain(text)?)
+    }
+
+    fn binary(&self) -> Option<&dyn Binary> {
+        Some(self)
+    }
+}
+
+/// Hundredths, as `lc_monetary=C` has it.
+impl Binary for Money {
+    fn read(&self, value: Slice<'_>) -> Result<Value> {
+        let amount = i64::from_be_bytes(value.number()?);
+        let sign = if amount < 0 { "-" } else { "" };
+        let amount = amount.unsigned_abs();
+        self.show(format!("{sign}{}.{:02}", amount / 100, amount % 100))
     }
 }
 

@@ -10,6 +10,7 @@ use towpath_sdk::{Error, Result, Text};
 
 use super::default::Written;
 use super::modes::Placeholder;
+use super::slice::Slice;
 
 /// A mapping: one type under one set of modes.
 pub(super) trait Form: fmt::Debug + Send + Sync {
@@ -18,6 +19,11 @@ pub(super) trait Form: fmt::Debug + Send + Sync {
 
     /// Decodes the server's text.
     fn decode(&self, text: &Bytes) -> Result<Value>;
+
+    /// The same mapping for what the type's send function writes; `None` if that is not read.
+    fn binary(&self) -> Option<&dyn Binary> {
+        None
+    }
 
     /// The same mapping whose structs carry `schema`. `None` if values are no structs.
     fn bind(&self, _schema: &SchemaRef) -> Option<Arc<dyn Form>> {
@@ -36,6 +42,12 @@ pub(super) trait Form: fmt::Debug + Send + Sync {
             _ => Value::Unchanged,
         }
     }
+}
+
+/// A mapping that reads binary values, too.
+pub(super) trait Binary {
+    /// Decodes what the type's send function writes, to the same value as the text of it.
+    fn read(&self, value: Slice<'_>) -> Result<Value>;
 }
 
 /// The text itself.

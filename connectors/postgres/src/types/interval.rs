@@ -7,9 +7,10 @@ use towpath_sdk::{Error, Result, Text};
 
 use super::calendar::Reader;
 use super::default::Written;
-use super::form::{Form, named};
+use super::form::{Binary, Form, named};
 use super::modes::IntervalMode;
 use super::number::integer;
+use super::slice::Slice;
 
 const SECOND: i64 = 1_000_000;
 
@@ -106,27 +107,61 @@ impl Form for IntervalForm {
     }
 
     fn decode(&self, text: &Bytes) -> Result<Value> {
-        let infinite = match &text[..] {
-            b"infinity" => Some((i64::MAX, "infinity")),
-            b"-infinity" => Some((i64::MIN, "-infinity")),
-            _ => None,
-        };
-        if let Some((limit, text)) = infinite {
-            return Ok(match self.0 {
-                IntervalMode::Numeric => Value::Int64(limit),
-                IntervalMode::String => Value::String(Text::from_static(text)),
-            });
-        }
-        let interval = Interval::parse(text)
-            .ok_or_else(|| Error::data("not an interval in IntervalStyle postgres"))?;
-        Ok(match self.0 {
-            IntervalMode::Numeric => Value::Int64(interval.approximate_micros()),
-            IntervalMode::String => Value::String(interval.iso().into()),
+        Ok(match &text[..] {
+            b"infinity" => self.infinite(true),
+            b"-infinity" => self.infinite(false),
+            _ => self.show(
+                Interval::parse(text)
+                    .ok_or_else(|| Error::data("not an interval in IntervalStyle postgres"))?,
+            ),
         })
+    }
+
+    fn binary(&self) -> Option<&dyn Binary> {
+        Some(self)
     }
 
     fn default(&self, written: &Written) -> Option<Value> {
         written.read(self, "00:00:00")
+    }
+}
+
+impl IntervalForm {
+    fn infinite(&self, is_positive: bool) -> Value {
+        match self.0 {
+            IntervalMode::Numeric => Value::Int64(if is_positive { i64::MAX } else { i64::MIN }),
+            IntervalMode::String if is_positive => Value::String(Text::from_static("infinity")),
+            IntervalMode::String => Value::String(Text::from_static("-infinity")),
+        }
+    }
+
+    fn show(&self, interval: Interval) -> Value {
+        match self.0 {
+            IntervalMode::Numeric => Value::Int64(interval.approximate_micros()),
+            IntervalMode::String => Value::String(interval.iso().into()),
+        }
+    }
+}
+
+/// Microseconds, days and months; all of them the least or the most are infinite.
+impl Binary for IntervalForm {
+    fn read(&self, mut value: Slice<'_>) -> Result<Value> {
+        let micros = i64::from_be_bytes(value.take()?);
+        let days = i32::from_be_bytes(value.take()?);
+        let months = i32::from_be_bytes(value.number()?);
+        match (micros, days, months) {
+            (i64::MAX, i32::MAX, i32::MAX) => return Ok(self.infinite(true)),
+            (i64::MIN, i32::MIN, i32::MIN) => return Ok(self.infinite(false)),
+            _ => {}
+        }
+        Ok(self.show(Interval {
+            years: (months / 12).into(),
+            months: (months % 12).into(),
+            days: days.into(),
+            hours: micros / (3600 * SECOND),
+            minutes: micros / (60 * SECOND) % 60,
+            micros: micros % (60 * SECOND),
+        }))
     }
 }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::array::{Array, Unavailable};
-use super::binary::{Binary, Bits, Source};
+use super::binary::{Bits, Octets, Source};
 use super::decimal::{Money, numeric};
 use super::form::Form;
 use super::geometry::{Shape, ShapeForm};
@@ -15,8 +15,9 @@ use super::interval::IntervalForm;
 use super::modes::{Modes, TimePrecision, UnknownTypes};
 use super::number::Number;
 use super::structured::{self, Structured};
-use super::text::{Boolean, Plain};
+use super::text::{Boolean, Plain, Sent};
 use super::time::{DateForm, TimeForm, TimestampForm, ZonedTime, ZonedTimestamp};
+use super::uuid::Uuid;
 use super::vector::{Dense, Sparse};
 use super::{PgKind, PgType};
 
@@ -59,8 +60,10 @@ fn root(ty: &PgType) -> &PgType {
 fn unknown(modes: &Modes) -> Option<Arc<dyn Form>> {
     match modes.unknown {
         UnknownTypes::Drop => None,
-        UnknownTypes::Text => Some(Arc::new(Plain::Text { defaults: false })),
-        UnknownTypes::Opaque => Some(Arc::new(Binary { mode: modes.binary, source: Source::Text })),
+        UnknownTypes::Text => {
+            Some(Arc::new(Plain::Text { defaults: false, sent: Sent::Otherwise }))
+        }
+        UnknownTypes::Opaque => Some(Arc::new(Octets { mode: modes.binary, source: Source::Text })),
     }
 }
 
@@ -94,13 +97,14 @@ fn builtin(oid: u32, typmod: i32, modes: &Modes) -> Option<Arc<dyn Form>> {
     {
         return Some(form);
     }
-    let text = |defaults| Some(Arc::new(Plain::Text { defaults }) as Arc<dyn Form>);
-    let named = |name, zero| Some(Arc::new(Plain::Named { name, zero }) as Arc<dyn Form>);
+    let text = |defaults, sent| Some(Arc::new(Plain::Text { defaults, sent }) as Arc<dyn Form>);
+    let named =
+        |name, zero, sent| Some(Arc::new(Plain::Named { name, zero, sent }) as Arc<dyn Form>);
     let shape = |shape| Some(Arc::new(ShapeForm::new(shape)) as Arc<dyn Form>);
     let number = |number: Number| Some(Arc::new(number) as Arc<dyn Form>);
     match oid {
         16 => Some(Arc::new(Boolean)),
-        oid::BYTEA => Some(Arc::new(Binary { mode: modes.binary, source: Source::Hex })),
+        oid::BYTEA => Some(Arc::new(Octets { mode: modes.binary, source: Source::Hex })),
         21 => number(Number::Int16),
         oid::INT4 => number(Number::Int32),
         oid::INT8 => number(Number::Int64),
@@ -113,16 +117,18 @@ fn builtin(oid: u32, typmod: i32, modes: &Modes) -> Option<Arc<dyn Form>> {
             fraction_digits: modes.money_fraction_digits,
         })),
         // text, bpchar, varchar
-        25 | 1042 | 1043 => text(true),
-        // "char", name, cidr, macaddr8, macaddr, inet, and the ranges of int4, numeric, timestamp,
+        25 | 1042 | 1043 => text(true, Sent::AsText),
+        oid::NAME => text(false, Sent::AsText),
+        // "char", cidr, macaddr8, macaddr, inet, and the ranges of int4, numeric, timestamp,
         // timestamptz, date and int8
-        18 | oid::NAME | 650 | 774 | 829 | 869 | 3904 | 3906 | 3908 | 3910 | 3912 | 3926 => {
-            text(false)
+        18 | 650 | 774 | 829 | 869 | 3904 | 3906 | 3908 | 3910 | 3912 | 3926 => {
+            text(false, Sent::Otherwise)
         }
-        114 | 3802 => named("io.debezium.data.Json", Some("{}")),
-        oid::XML => named("io.debezium.data.Xml", Some("")),
-        oid::UUID => named("io.debezium.data.Uuid", Some("00000000-0000-0000-0000-000000000000")),
-        oid::TSVECTOR => named("io.debezium.data.Tsvector", None),
+        114 => named("io.debezium.data.Json", Some("{}"), Sent::AsText),
+        3802 => named("io.debezium.data.Json", Some("{}"), Sent::Versioned),
+        oid::XML => named("io.debezium.data.Xml", Some(""), Sent::Otherwise),
+        oid::UUID => Some(Arc::new(Uuid)),
+        oid::TSVECTOR => named("io.debezium.data.Tsvector", None, Sent::Otherwise),
         oid::POINT => shape(Shape::Point),
         601 => shape(Shape::Segment),
         602 => shape(Shape::Path),
@@ -145,8 +151,13 @@ fn builtin(oid: u32, typmod: i32, modes: &Modes) -> Option<Arc<dyn Form>> {
 
 fn extension(name: &str, modes: &Modes) -> Option<Arc<dyn Form>> {
     Some(match name {
-        "citext" | "isbn" => Arc::new(Plain::Text { defaults: false }),
-        "ltree" => Arc::new(Plain::Named { name: "io.debezium.data.Ltree", zero: None }),
+        "citext" => Arc::new(Plain::Text { defaults: false, sent: Sent::AsText }),
+        "isbn" => Arc::new(Plain::Text { defaults: false, sent: Sent::Otherwise }),
+        // Before version 13 it can't be sent.
+        "ltree" => {
+            let (name, sent) = ("io.debezium.data.Ltree", Sent::Otherwise);
+            Arc::new(Plain::Named { name, zero: None, sent })
+        }
         "hstore" => Arc::new(Hstore(modes.hstore)),
         "geometry" => Arc::new(ShapeForm::new(Shape::Geometry)),
         "geography" => Arc::new(ShapeForm::new(Shape::Geography)),

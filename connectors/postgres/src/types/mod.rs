@@ -18,7 +18,10 @@
 //! `PostgresDefaultValueConverter`, `io.debezium.time`, `io.debezium.data`), and where these are
 //! silent a choice which the doc comment names.
 //!
-//! Deliberately absent: binary decoding, custom converters, columns' names.
+//! Types whose send functions are simple are read in binary, too ([`Codec::binary`]), to the same values;
+//! all others as text alone.
+//!
+//! Deliberately absent: custom converters, columns' names.
 
 mod array;
 mod binary;
@@ -32,9 +35,12 @@ mod interval;
 mod mapping;
 mod modes;
 mod number;
+mod numeric;
+mod slice;
 mod structured;
 mod text;
 mod time;
+mod uuid;
 mod vector;
 
 #[cfg(test)]
@@ -43,15 +49,16 @@ mod tests;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use towpath_sdk::Result;
 use towpath_sdk::schema::{Schema, SchemaRef};
 use towpath_sdk::value::Value;
+use towpath_sdk::{Error, Result};
 
 use form::Form;
 pub use modes::{
     BinaryMode, DecimalMode, HstoreMode, IntervalMode, Modes, Placeholder, TimePrecision,
     UnknownTypes,
 };
+pub use slice::Slice;
 
 /// A type as the catalogs describe it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,6 +144,23 @@ impl Codec {
     /// name the column.
     pub fn text(&self, text: &Bytes) -> Result<Value> {
         self.form.decode(text)
+    }
+
+    /// Whether [`Self::binary`] reads what the type's send function writes.
+    #[must_use]
+    pub fn reads_binary(&self) -> bool {
+        self.form.binary().is_some()
+    }
+
+    /// Decodes what the type's send function writes, to the same value as [`Self::text`] of its text.
+    ///
+    /// # Errors
+    /// As [`Self::text`]; and if the type is not [read](Self::reads_binary) in binary.
+    pub fn binary(&self, value: Slice<'_>) -> Result<Value> {
+        match self.form.binary() {
+            Some(form) => form.read(value),
+            None => Err(Error::internal("read a binary value of a type that is read as text")),
+        }
     }
 
     /// What Debezium shows for a value that an UPDATE left alone and the server did not send, in the

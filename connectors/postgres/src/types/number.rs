@@ -6,7 +6,8 @@ use towpath_sdk::value::Value;
 use towpath_sdk::{Error, Result};
 
 use super::default::Written;
-use super::form::{Form, ascii};
+use super::form::{Binary, Form, ascii};
+use super::slice::Slice;
 
 /// `int2`, `int4`, `int8`, `oid`, `float4`, `float8`.
 #[derive(Debug, Clone, Copy)]
@@ -56,11 +57,28 @@ impl Form for Number {
         }
     }
 
+    fn binary(&self) -> Option<&dyn Binary> {
+        Some(self)
+    }
+
     fn default(&self, written: &Written) -> Option<Value> {
         match self {
             Self::Oid => None,
             _ => written.read(self, "0"),
         }
+    }
+}
+
+impl Binary for Number {
+    fn read(&self, value: Slice<'_>) -> Result<Value> {
+        Ok(match self {
+            Self::Int16 => Value::Int16(i16::from_be_bytes(value.number()?)),
+            Self::Int32 => Value::Int32(i32::from_be_bytes(value.number()?)),
+            Self::Int64 => Value::Int64(i64::from_be_bytes(value.number()?)),
+            Self::Oid => Value::Int64(u32::from_be_bytes(value.number()?).into()),
+            Self::Float32 => Value::Float32(f32::from_be_bytes(value.number()?)),
+            Self::Float64 => Value::Float64(f64::from_be_bytes(value.number()?)),
+        })
     }
 }
 

@@ -12,14 +12,18 @@ use towpath_sdk::schema::{Kind, Schema, logical};
 use towpath_sdk::value::Value;
 use towpath_sdk::{Error, Result, Text};
 
-use super::calendar::{self, DAY, Date, Fraction, Reader, write_time};
+use super::calendar::{self, DAY, Date, Fraction, Line, Reader, write_time};
 use super::default::Written;
-use super::form::{Form, named};
+use super::form::{Binary, Form, named};
 use super::modes::TimePrecision;
+use super::slice::Slice;
 
 /// What the JDBC driver has for infinity, in milliseconds (`PGStatement.DATE_POSITIVE_INFINITY`).
 const INFINITY_MS: (i64, i64) = (9_223_372_036_825_200_000, -9_223_372_036_832_400_000);
 const INFINITY_DAYS: (i32, i32) = (2_146_033_979, -2_147_472_691);
+
+/// The day from which the server counts, 2000-01-01, in days since 1970.
+const EPOCH_DAYS: i64 = 10_957;
 
 /// Which of two a text says: `infinity` or `-infinity`.
 fn infinity<T>(text: &[u8], (plus, minus): (T, T)) -> Option<T> {
@@ -58,26 +62,55 @@ impl Form for DateForm {
     }
 
     fn decode(&self, text: &Bytes) -> Result<Value> {
-        let wrong = || Error::data("not a date in DateStyle ISO");
-        if let Self::Iso = self {
-            let infinite = ("+5877611-06-21Z", "-5877611-06-22Z");
-            if let Some(text) = infinity(text, infinite) {
-                return Ok(Value::String(Text::from_static(text)));
-            }
-            let mut out = String::with_capacity(16);
-            calendar::date(text).ok_or_else(wrong)?.write(&mut out);
-            out.push('Z');
-            return Ok(Value::String(out.into()));
+        let limit = infinity(text, (true, false)).map(|is_positive| self.infinite(is_positive));
+        match limit {
+            Some(limit) => Ok(limit),
+            None => self.show(calendar::date(text).ok_or_else(no_date)?),
         }
-        if let Some(days) = infinity(text, INFINITY_DAYS) {
-            return Ok(Value::Int32(days));
-        }
-        let days = calendar::date(text).ok_or_else(wrong)?.days();
-        i32::try_from(days).map(Value::Int32).map_err(|e| wrong().with_source(e))
+    }
+
+    fn binary(&self) -> Option<&dyn Binary> {
+        Some(self)
     }
 
     fn default(&self, written: &Written) -> Option<Value> {
         written.read(self, "1970-01-01")
+    }
+}
+
+fn no_date() -> Error {
+    Error::data("not a date in DateStyle ISO")
+}
+
+impl DateForm {
+    fn infinite(self, is_positive: bool) -> Value {
+        let of = |plus, minus| if is_positive { plus } else { minus };
+        match self {
+            Self::Iso => Value::String(Text::from_static(of("+5877611-06-21Z", "-5877611-06-22Z"))),
+            Self::Days | Self::ConnectDays => {
+                Value::Int32(if is_positive { INFINITY_DAYS.0 } else { INFINITY_DAYS.1 })
+            }
+        }
+    }
+
+    fn show(self, date: Date) -> Result<Value> {
+        if let Self::Iso = self {
+            let mut out = Line::new();
+            date.write(&mut out);
+            out.push(b'Z');
+            return Ok(Value::String(out.as_str().into()));
+        }
+        i32::try_from(date.days()).map(Value::Int32).map_err(|e| no_date().with_source(e))
+    }
+}
+
+/// Days, of which the first and the last are infinite.
+impl Binary for DateForm {
+    fn read(&self, value: Slice<'_>) -> Result<Value> {
+        match i32::from_be_bytes(value.number()?) {
+            limit @ (i32::MIN | i32::MAX) => Ok(self.infinite(limit > 0)),
+            days => self.show(Date::of_days(i64::from(days) + EPOCH_DAYS).ok_or_else(no_date)?),
+        }
     }
 }
 
@@ -143,16 +176,13 @@ impl Form for TimeForm {
 
     fn decode(&self, text: &Bytes) -> Result<Value> {
         let mut reader = Reader::new(text);
-        let micros = reader
-            .time()
-            .filter(|_| reader.is_at_end())
-            .ok_or_else(|| Error::data("not a time of day"))?;
-        Ok(match self.0 {
-            Unit::Millis | Unit::ConnectMillis => Value::Int32((micros / 1000) as i32),
-            Unit::Micros => Value::Int64(micros),
-            Unit::Nanos => Value::Int64(micros * 1000),
-            Unit::Iso => Value::String(zulu_time(micros % DAY)),
-        })
+        let micros =
+            reader.time().filter(|_| reader.is_at_end()).ok_or_else(|| Error::data(NO_TIME))?;
+        Ok(self.show(micros))
+    }
+
+    fn binary(&self) -> Option<&dyn Binary> {
+        Some(self)
     }
 
     fn default(&self, written: &Written) -> Option<Value> {
@@ -160,12 +190,33 @@ impl Form for TimeForm {
     }
 }
 
+const NO_TIME: &str = "not a time of day";
+
+impl TimeForm {
+    fn show(&self, micros: i64) -> Value {
+        match self.0 {
+            Unit::Millis | Unit::ConnectMillis => Value::Int32((micros / 1000) as i32),
+            Unit::Micros => Value::Int64(micros),
+            Unit::Nanos => Value::Int64(micros * 1000),
+            Unit::Iso => Value::String(zulu_time(micros % DAY)),
+        }
+    }
+}
+
+/// Microseconds since midnight.
+impl Binary for TimeForm {
+    fn read(&self, value: Slice<'_>) -> Result<Value> {
+        let micros = i64::from_be_bytes(value.number()?);
+        if (0..=DAY).contains(&micros) { Ok(self.show(micros)) } else { Err(Error::data(NO_TIME)) }
+    }
+}
+
 /// `12:34:56.789Z`.
 fn zulu_time(micros: i64) -> Text {
-    let mut out = String::with_capacity(16);
+    let mut out = Line::new();
     write_time(&mut out, micros, Fraction::Needed);
-    out.push('Z');
-    out.into()
+    out.push(b'Z');
+    out.as_str().into()
 }
 
 /// `timetz`: text in UTC. Debezium's sources keep 24:00:00 at UTC and can't read it elsewhere; here
@@ -181,13 +232,36 @@ impl Form for ZonedTime {
     fn decode(&self, text: &Bytes) -> Result<Value> {
         let mut reader = Reader::new(text);
         let read = (|| Some((reader.time()?, reader.offset()?)))();
-        let (time, offset) = read
-            .filter(|_| reader.is_at_end())
-            .ok_or_else(|| Error::data("not a time of day with an offset"))?;
+        let (time, offset) =
+            read.filter(|_| reader.is_at_end()).ok_or_else(|| Error::data(NO_ZONED_TIME))?;
+        Ok(Self::show(time, offset))
+    }
+
+    fn binary(&self) -> Option<&dyn Binary> {
+        Some(self)
+    }
+}
+
+const NO_ZONED_TIME: &str = "not a time of day with an offset";
+
+impl ZonedTime {
+    fn show(time: i64, offset: i64) -> Value {
         if (time, offset) == (DAY, 0) {
-            return Ok(Value::String(Text::from_static("24:00:00Z")));
+            return Value::String(Text::from_static("24:00:00Z"));
         }
-        Ok(Value::String(zulu_time((time - offset).rem_euclid(DAY))))
+        Value::String(zulu_time((time - offset).rem_euclid(DAY)))
+    }
+}
+
+/// Microseconds since midnight, and seconds west of Greenwich.
+impl Binary for ZonedTime {
+    fn read(&self, mut value: Slice<'_>) -> Result<Value> {
+        let time = i64::from_be_bytes(value.take()?);
+        let west = i32::from_be_bytes(value.number()?);
+        if !(0..=DAY).contains(&time) {
+            return Err(Error::data(NO_ZONED_TIME));
+        }
+        Ok(Self::show(time, -i64::from(west) * 1_000_000))
     }
 }
 
@@ -200,35 +274,19 @@ impl TimestampForm {
         Self(Unit::new(mode, precision(typmod), false))
     }
 
-    fn infinite(&self, text: &[u8]) -> Option<Value> {
-        Some(match self.0 {
-            Unit::Millis | Unit::ConnectMillis => Value::Int64(infinity(text, INFINITY_MS)?),
-            Unit::Micros | Unit::Nanos => Value::Int64(infinity(text, (i64::MAX, i64::MIN))?),
-            Unit::Iso => {
-                let infinite = ("+292278994-08-16T23:00:00Z", "-292275055-05-16T23:00:00Z");
-                Value::String(Text::from_static(infinity(text, infinite)?))
-            }
-        })
-    }
-}
-
-impl Form for TimestampForm {
-    fn schema(&self) -> Schema {
+    fn infinite(&self, is_positive: bool) -> Value {
+        let of = |(plus, minus)| if is_positive { plus } else { minus };
         match self.0 {
-            Unit::Millis => named(Kind::Int64, "io.debezium.time.Timestamp"),
-            Unit::ConnectMillis => named(Kind::Int64, logical::TIMESTAMP),
-            Unit::Micros => named(Kind::Int64, "io.debezium.time.MicroTimestamp"),
-            Unit::Nanos => named(Kind::Int64, "io.debezium.time.NanoTimestamp"),
-            Unit::Iso => named(Kind::String, "io.debezium.time.IsoTimestamp"),
+            Unit::Millis | Unit::ConnectMillis => Value::Int64(of(INFINITY_MS)),
+            Unit::Micros | Unit::Nanos => Value::Int64(of((i64::MAX, i64::MIN))),
+            Unit::Iso if is_positive => {
+                Value::String(Text::from_static("+292278994-08-16T23:00:00Z"))
+            }
+            Unit::Iso => Value::String(Text::from_static("-292275055-05-16T23:00:00Z")),
         }
     }
 
-    fn decode(&self, text: &Bytes) -> Result<Value> {
-        let Some((date, time)) = calendar::timestamp(text) else {
-            return self
-                .infinite(text)
-                .ok_or_else(|| Error::data("not a timestamp in DateStyle ISO"));
-        };
+    fn show(&self, date: Date, time: i64) -> Result<Value> {
         let count = |per_day: i64, in_day: i64, limits: &'static str| {
             date.days()
                 .checked_mul(per_day)
@@ -250,6 +308,58 @@ impl Form for TimestampForm {
             Unit::Iso => Ok(Value::String(zulu(date, time, Fraction::Needed))),
         }
     }
+}
+
+/// A binary timestamp: microseconds, of which the first and the last are infinite.
+enum Instant {
+    Infinite { is_positive: bool },
+    At(Date, i64),
+}
+
+impl Instant {
+    fn read(value: Slice<'_>) -> Result<Self> {
+        let micros = i64::from_be_bytes(value.number()?);
+        if let i64::MIN | i64::MAX = micros {
+            return Ok(Self::Infinite { is_positive: micros > 0 });
+        }
+        Date::of_days(micros.div_euclid(DAY) + EPOCH_DAYS)
+            .map(|date| Self::At(date, micros.rem_euclid(DAY)))
+            .ok_or_else(no_date)
+    }
+}
+
+impl Binary for TimestampForm {
+    fn read(&self, value: Slice<'_>) -> Result<Value> {
+        match Instant::read(value)? {
+            Instant::Infinite { is_positive } => Ok(self.infinite(is_positive)),
+            Instant::At(date, time) => self.show(date, time),
+        }
+    }
+}
+
+impl Form for TimestampForm {
+    fn schema(&self) -> Schema {
+        match self.0 {
+            Unit::Millis => named(Kind::Int64, "io.debezium.time.Timestamp"),
+            Unit::ConnectMillis => named(Kind::Int64, logical::TIMESTAMP),
+            Unit::Micros => named(Kind::Int64, "io.debezium.time.MicroTimestamp"),
+            Unit::Nanos => named(Kind::Int64, "io.debezium.time.NanoTimestamp"),
+            Unit::Iso => named(Kind::String, "io.debezium.time.IsoTimestamp"),
+        }
+    }
+
+    fn decode(&self, text: &Bytes) -> Result<Value> {
+        match calendar::timestamp(text) {
+            Some((date, time)) => self.show(date, time),
+            None => infinity(text, (true, false))
+                .map(|is_positive| self.infinite(is_positive))
+                .ok_or_else(|| Error::data("not a timestamp in DateStyle ISO")),
+        }
+    }
+
+    fn binary(&self) -> Option<&dyn Binary> {
+        Some(self)
+    }
 
     fn default(&self, written: &Written) -> Option<Value> {
         written.read(self, "1970-01-01 00:00:00")
@@ -270,12 +380,12 @@ fn nanos(date: Date, time: i64) -> Result<Value> {
 
 /// `2024-02-29T12:34:56.789Z`.
 fn zulu(date: Date, time: i64, fraction: Fraction) -> Text {
-    let mut out = String::with_capacity(32);
+    let mut out = Line::new();
     date.write(&mut out);
-    out.push('T');
+    out.push(b'T');
     write_time(&mut out, time, fraction);
-    out.push('Z');
-    out.into()
+    out.push(b'Z');
+    out.as_str().into()
 }
 
 /// `timestamptz`: text in UTC with as many digits of a second as the column's precision; with none if
@@ -303,8 +413,22 @@ impl Form for ZonedTimestamp {
         Ok(Value::String(zulu(date, time, self.0)))
     }
 
+    fn binary(&self) -> Option<&dyn Binary> {
+        Some(self)
+    }
+
     fn default(&self, written: &Written) -> Option<Value> {
         written.read(self, "1970-01-01 00:00:00+00")
+    }
+}
+
+impl Binary for ZonedTimestamp {
+    fn read(&self, value: Slice<'_>) -> Result<Value> {
+        Ok(Value::String(match Instant::read(value)? {
+            Instant::Infinite { is_positive: true } => Text::from_static("infinity"),
+            Instant::Infinite { is_positive: false } => Text::from_static("-infinity"),
+            Instant::At(date, time) => zulu(date, time, self.0),
+        }))
     }
 }
 

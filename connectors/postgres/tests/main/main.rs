@@ -12,6 +12,8 @@ mod beside;
 #[cfg(test)]
 mod big;
 #[cfg(test)]
+mod binary;
+#[cfg(test)]
 mod certificates;
 #[cfg(test)]
 mod changes;
