@@ -65,10 +65,14 @@ impl Seen {
     }
 }
 
-/// The transactions that the stream brought last, in its order.
+/// The transactions that the stream brought last, in its order, and those that an earlier stream may have
+/// brought.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     xids: VecDeque<Xid>,
+    /// Those that were running when this stream was asked for the first time; that some of them were
+    /// brought before it began is possible until they are seen.
+    earlier: Option<Vec<Xid>>,
     /// How many were brought in all.
     count: u64,
 }
@@ -89,12 +93,22 @@ impl Recent {
         self.count
     }
 
-    /// Whether `seen` shows all that were brought among the first `count`. A standby shows what it sends.
+    /// Whether `seen` shows all that were brought among the first `count`, and before that. A standby
+    /// shows what it sends.
     #[must_use]
-    pub(crate) fn are_seen(&self, count: u64, seen: &Seen) -> bool {
+    pub(crate) fn are_seen(&mut self, count: u64, seen: &Seen) -> bool {
+        let Some(running) = &seen.running else { return true };
+        let earlier = self.earlier.get_or_insert_with(|| running.clone());
+        earlier.retain(|xid| !seen.sees(*xid));
         let first = self.count - self.xids.len() as u64;
         let upto = usize::try_from(count.saturating_sub(first)).unwrap_or(usize::MAX);
-        seen.running.is_none() || self.xids.iter().take(upto).all(|xid| seen.sees(*xid))
+        earlier.is_empty() && self.xids.iter().take(upto).all(|xid| seen.sees(*xid))
+    }
+
+    /// The transactions whose end is waited for, since they were running when the stream began.
+    #[must_use]
+    pub(crate) fn waits_for(&self) -> &[Xid] {
+        self.earlier.as_deref().unwrap_or_default()
     }
 }
 
@@ -124,6 +138,8 @@ mod tests {
         for xid in [9, 15, 14, 30] {
             recent.push(xid);
         }
+        let before = Seen::read("40:40:", false).unwrap();
+        assert!(recent.are_seen(4, &before));
         let seen = Seen::read("10:20:14", false).unwrap();
         assert!(recent.are_seen(0, &seen) && recent.are_seen(2, &seen));
         assert!(!recent.are_seen(3, &seen) && !recent.are_seen(4, &seen));
@@ -135,5 +151,17 @@ mod tests {
         recent.push(14);
         assert!(recent.are_seen(recent.count() - 1, &seen));
         assert!(!recent.are_seen(recent.count(), &seen));
+    }
+
+    #[test]
+    fn what_was_running_at_first_is_waited_for() {
+        let mut recent = Recent::default();
+        let seen = |text| Seen::read(text, false).unwrap();
+        assert!(!recent.are_seen(0, &seen("10:20:10,14")));
+        assert!(!recent.are_seen(0, &seen("14:30:14,25")));
+        assert_eq!(recent.waits_for(), [14]);
+        // Those that have begun since are of no concern.
+        assert!(recent.are_seen(0, &seen("25:30:25")));
+        assert!(recent.are_seen(0, &seen("25:40:25,33")));
     }
 }

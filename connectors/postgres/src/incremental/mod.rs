@@ -11,11 +11,13 @@
 
 mod ids;
 mod job;
+#[cfg(test)]
+mod model;
 mod read;
 mod stage;
 mod window;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,7 +41,7 @@ pub(crate) use read::Readers;
 use read::{Answer, Question, Reader};
 pub(crate) use stage::Images;
 use stage::{Job, Stage};
-use window::{Key, Touched, Window};
+use window::Key;
 
 /// How long after a snapshot that does not show yet what was handed over another one is taken.
 const UNSEEN: Duration = Duration::from_millis(20);
@@ -59,7 +61,7 @@ pub(crate) struct Incremental {
     give: mpsc::Sender<Arrived>,
     arrived: mpsc::Receiver<Arrived>,
     /// When the server is asked next how far it is, while rows wait for the stream.
-    ask: Option<Instant>,
+    ask_at: Option<Instant>,
 }
 
 /// A chunk that was read.
@@ -86,7 +88,8 @@ impl Incremental {
     ) -> Self {
         let (give, arrived) = mpsc::channel(64);
         let (jobs, recent) = (BTreeMap::new(), Recent::default());
-        let mut all = Self { readers, notifier, jobs, made: 0, recent, give, arrived, ask: None };
+        let mut all =
+            Self { readers, notifier, jobs, made: 0, recent, give, arrived, ask_at: None };
         for (request, progress) in job::stored(&all.readers.config.topic_prefix, offsets) {
             all.add(request, progress);
         }
@@ -256,10 +259,9 @@ impl Incremental {
                 continue;
             }
             busy += 1;
-            (job.is_anew, job.fresh) = (false, BTreeSet::new());
             let question = Question {
                 request: job.request.clone(),
-                progress: job.progress.clone(),
+                progress: job.asked(count),
                 limit: job.limit,
             };
             let (readers, give) = (Arc::clone(&self.readers), self.give.clone());
@@ -271,7 +273,7 @@ impl Incremental {
                 drop(give.send(Arrived { table, number, outcome }).await);
                 Ok(())
             });
-            job.stage = Stage::Reading { touched: Touched::default(), count, _work: work };
+            job.work = Some(work);
         }
     }
 
@@ -284,7 +286,7 @@ impl Incremental {
         // Those that wait for a free connection are woken by the end of another's chunk.
         let now = Instant::now();
         let next_try = idle.map(|job| job.next_try).filter(|at| *at > now).min();
-        let wake = [next_try, self.ask].into_iter().flatten().min();
+        let wake = [next_try, self.ask_at].into_iter().flatten().min();
         let asleep = async {
             match wake {
                 Some(wake) => tokio::time::sleep_until(wake).await,
@@ -312,9 +314,9 @@ impl Incremental {
         }
         self.ask();
         let now = Instant::now();
-        let is_due = self.ask.is_some_and(|at| at <= now);
+        let is_due = self.ask_at.is_some_and(|at| at <= now);
         if is_due {
-            self.ask = Some(now + ASK);
+            self.ask_at = Some(now + ASK);
         }
         Ok(is_due)
     }
@@ -325,14 +327,12 @@ impl Incremental {
         let Some(job) = self.jobs.get_mut(&table).filter(|job| job.number == number) else {
             return Ok(());
         };
-        let Stage::Reading { touched, count, .. } = std::mem::replace(&mut job.stage, Stage::Idle)
-        else {
-            return Ok(());
-        };
+        job.work = None;
         let (reader, answer) = match outcome {
             Ok(read) => read,
             Err(error) => {
                 tracing::warn!(table, error = %error.chain(), "reading a chunk fails; it is read again");
+                job.stage = Stage::Idle;
                 job.next_try = Instant::now() + AGAIN;
                 return Ok(());
             }
@@ -342,19 +342,13 @@ impl Incremental {
             Answer::Rows(chunk, progress) => (chunk, progress),
             Answer::Refused(why, status) => return self.refused(&table, &why, status, out),
         };
-        if !self.recent.are_seen(count, &chunk.seen) {
-            job.next_try = Instant::now() + UNSEEN;
-            return Ok(());
-        }
         job.adapt(&chunk, most);
-        match Window::open(chunk, touched) {
-            Some((window, again)) if !job.is_anew => {
-                job.fresh.extend(again);
-                job.stage = Stage::Open { window, progress };
-                // The server may have nothing to send, and the stream may be there already.
-                self.ask = Some(Instant::now());
-            }
-            _ => job.next_try = Instant::now() + UNSEEN,
+        if job.arrived(chunk, progress, &mut self.recent) {
+            // The server may have nothing to send, and the stream may be there already.
+            self.ask_at = Some(Instant::now());
+        } else {
+            job.next_try = Instant::now() + UNSEEN;
+            self.show_work();
         }
         Ok(())
     }
@@ -406,22 +400,15 @@ impl Incremental {
         envelopes: &Envelopes,
         out: &mut Out<'_>,
     ) -> Result<()> {
-        let is_over = |job: &Job| match &job.stage {
-            Stage::Open { window, .. } => window.is_over(upto),
-            _ => false,
-        };
-        let over: Vec<String> = self
-            .jobs
-            .iter()
-            .filter(|(_, job)| is_over(job))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for table in over {
-            self.close_one(&table, source, envelopes, out)?;
+        let is_over = |job: &Job| job.is_over(upto);
+        let over = self.jobs.iter().filter(|(_, job)| is_over(job));
+        let over: Vec<String> = over.map(|(name, _)| name.clone()).collect();
+        for table in &over {
+            self.close_one(table, source, envelopes, out)?;
         }
-        let is_open = |job: &Job| matches!(job.stage, Stage::Open { .. });
-        if self.ask.is_some() && !self.jobs.values().any(is_open) {
-            self.ask = None;
+        if !over.is_empty() {
+            let is_open = |job: &Job| matches!(job.stage, Stage::Open { .. });
+            self.ask_at = self.ask_at.filter(|_| self.jobs.values().any(is_open));
             self.ask();
         }
         Ok(())
@@ -435,26 +422,13 @@ impl Incremental {
         out: &mut Out<'_>,
     ) -> Result<()> {
         let Some(job) = self.jobs.get_mut(name) else { return Ok(()) };
-        let Stage::Open { window, progress } = std::mem::replace(&mut job.stage, Stage::Idle)
-        else {
-            return Ok(());
-        };
-        if window.is_void() || job.is_anew {
-            return Ok(());
-        }
-        let (table, rows, bytes) = window.close();
+        let Some((table, rows, bytes)) = job.close() else { return Ok(()) };
         let now = self.readers.cx.clock().now();
-        let count = rows.len() as u64;
         let block = envelopes.block(&table, source)?;
         for row in rows {
             out.records.push(envelopes.read(&table, row, &block, now)?);
         }
         *out.bytes += bytes;
-        let is_paused = job.progress.is_paused;
-        let rows = job.progress.rows + count;
-        job.progress = Progress { rows, is_paused, again: BTreeSet::new(), ..progress };
-        job.progress.read_again(std::mem::take(&mut job.fresh));
-        job.chunks += 1;
         let (request, at) = (job.request.clone(), job.progress.clone());
         let data = |at: &Progress, chunks: u64| {
             let key = |key: &Option<Key>| key.as_ref().map(|key| key.join(",")).unwrap_or_default();
@@ -488,10 +462,18 @@ impl Incremental {
             0 => String::new(),
             others => format!(" and {others} more tables"),
         };
-        let paused = if job.progress.is_paused { ", paused" } else { "" };
+        let waits: Vec<String> = self.recent.waits_for().iter().map(u32::to_string).collect();
+        let state = match (job.progress.is_paused, waits.is_empty()) {
+            (true, _) => ", paused".to_owned(),
+            (false, true) => String::new(),
+            // What they have changed may be in the topic and not be seen yet.
+            (false, false) => {
+                format!(", waiting for the end of the open transactions {}", waits.join(", "))
+            }
+        };
         let rows = self.jobs.values().map(|job| job.progress.rows).sum();
         self.readers.cx.work(Some(Work {
-            what: format!("incremental snapshot of {name}{more}{paused}"),
+            what: format!("incremental snapshot of {name}{more}{state}"),
             done: rows,
             total: None,
             unit: "rows",

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use towpath_sdk::background::Background;
 
-use super::ids::Xid;
+use super::ids::{Recent, Xid};
 use super::job::{Progress, Request};
 use super::read::Reader;
 use super::window::{Chunk, Key, NULL, Touch, Touched, Window};
+use crate::lsn::Lsn;
 use crate::pgoutput::{Column, Old, Tuple};
 use crate::table::{Row, Table};
 
@@ -35,6 +36,8 @@ pub(super) struct Job {
     pub(super) fresh: BTreeSet<Key>,
     /// Whether it has begun anew since then.
     pub(super) is_anew: bool,
+    /// The reading of a chunk.
+    pub(super) work: Option<Background>,
     /// How many chunks were handed over.
     pub(super) chunks: u64,
 }
@@ -47,7 +50,6 @@ pub(super) enum Stage {
         touched: Touched,
         /// How many transactions had come when the chunk was asked for.
         count: u64,
-        _work: Background,
     },
     /// Its rows wait for the stream.
     Open {
@@ -77,7 +79,56 @@ impl Job {
             fresh: BTreeSet::new(),
             is_anew: false,
             chunks: 0,
+            work: None,
         }
+    }
+
+    /// The next chunk is asked for, after the stream has brought `count` transactions; from where.
+    pub(super) fn asked(&mut self, count: u64) -> Progress {
+        (self.is_anew, self.fresh) = (false, BTreeSet::new());
+        self.stage = Stage::Reading { touched: Touched::default(), count };
+        self.progress.clone()
+    }
+
+    /// A chunk has come, with which the table is as far as `progress` says. If not, it is to be asked for
+    /// again.
+    pub(super) fn arrived(
+        &mut self,
+        chunk: Chunk,
+        progress: Progress,
+        recent: &mut Recent,
+    ) -> bool {
+        let stage = std::mem::replace(&mut self.stage, Stage::Idle);
+        let Stage::Reading { touched, count } = stage else { return false };
+        if self.is_anew || !recent.are_seen(count, &chunk.seen) {
+            return false;
+        }
+        let Some((window, again)) = Window::open(chunk, touched) else { return false };
+        self.fresh.extend(again);
+        self.stage = Stage::Open { window, progress };
+        true
+    }
+
+    /// Whether rows wait that may follow now: all that was committed before `upto` was handed over.
+    pub(super) fn is_over(&self, upto: Lsn) -> bool {
+        matches!(&self.stage, Stage::Open { window, .. } if window.is_over(upto))
+    }
+
+    /// The rows whose turn has come, with how they were decoded and their bytes; `None` if they have to
+    /// be read again.
+    pub(super) fn close(&mut self) -> Option<(Arc<Table>, Vec<Row>, usize)> {
+        let stage = std::mem::replace(&mut self.stage, Stage::Idle);
+        let Stage::Open { window, progress } = stage else { return None };
+        if window.is_void() || self.is_anew {
+            return None;
+        }
+        let (table, rows, bytes) = window.close();
+        let is_paused = self.progress.is_paused;
+        let count = self.progress.rows + rows.len() as u64;
+        self.progress = Progress { rows: count, is_paused, again: BTreeSet::new(), ..progress };
+        self.progress.read_again(std::mem::take(&mut self.fresh));
+        self.chunks += 1;
+        Some((table, rows, bytes))
     }
 
     /// Learns from a chunk how many rows the next one may have.
