@@ -87,7 +87,7 @@ impl Transform for ExtractNewRecordState {
             .get_or_make(schema, |schema| Ok(Arc::new(Plan::of(schema, &self.wanted)?)))?;
         let headers = plan.headers(values)?;
         if !envelope::at(values, plan.after.place).is_null() {
-            return self.row(record, &plan.after, headers, "false");
+            return self.row(record, &plan.after, headers, false);
         }
         let Some(before) = &plan.before else {
             return Err(Error::data("the envelope has no field 'before' to tell a delete by")
@@ -106,7 +106,7 @@ impl Transform for ExtractNewRecordState {
                 self.deleted(record, before, headers, Datum::null())
             }
             DeleteHandling::Rewrite | DeleteHandling::RewriteWithTombstone => {
-                self.row(record, before, headers, "true")
+                self.row(record, before, headers, true)
             }
         }
     }
@@ -142,24 +142,25 @@ impl ExtractNewRecordState {
         Ok(Transformed::Keep)
     }
 
-    /// Puts a row of the envelope in its place. What can fail comes first.
+    /// Puts a row of the envelope, which is there still or `gone`, in its place. What can fail comes
+    /// first.
     fn row(
         &self,
         record: &mut Record,
         rows: &Rows,
         headers: Vec<Header>,
-        deleted: &'static str,
+        gone: bool,
     ) -> Result<Transformed> {
         let shape = rows.shape()?;
         // A row that is there still is routed as it is rewritten, one that is gone as it was.
         let defaults = self.defaults && self.deletes.rewrites();
-        let topic = rows.topic(row_of(record, rows)?, defaults && deleted == "false")?;
+        let topic = rows.topic(row_of(record, rows)?, defaults && !gone)?;
         let envelope = envelope::values(&record.value.value)?;
         let added =
             shape.added.iter().map(|added| added.value(envelope)).collect::<Result<Vec<_>>>()?;
         let (names, key) = self.dropped(record, &headers)?;
         // What is added to a row before it was deleted can't be left out.
-        let limit = if deleted == "true" { shape.own } else { shape.schema.fields().len() };
+        let limit = if gone { shape.own } else { shape.schema.fields().len() };
         let narrowed = match &self.drops {
             Some(drops) => drops.narrow(&shape.schema, limit, &names)?,
             None => None,
@@ -174,7 +175,7 @@ impl ExtractNewRecordState {
                     }
                 }
             }
-            values.push(Value::String(Text::from_static(deleted)));
+            values.push(Value::String(Text::from_static(if gone { "true" } else { "false" })));
         }
         values.extend(added);
         let schema = match narrowed {

@@ -3,7 +3,7 @@
 //   java -cp "JARS/*" Golden.java inputs.jsonl SAMPLES < debezium.jsonl > new.jsonl && mv new.jsonl debezium.jsonl
 //
 // JARS holds debezium-connector-postgres 3.7.0.Final, connect-runtime, connect-json and connect-transforms 4.3.1
-// and what they need; SAMPLES is ../postgres/tests/fixtures/samples.jsonl.
+// and what they need; SAMPLES is tests/fixtures/samples.jsonl of connectors/postgres.
 // The first line of either file is the list of schemas that the others refer to by their place. Each other line of
 // inputs.jsonl is a record with a "name"; each other line of debezium.jsonl is
 // an object: "with" (the class, by its simple name), "config", and "records", where each has
