@@ -149,6 +149,10 @@ struct World {
     topic: Vec<Event>,
     least: Vec<Event>,
     checkpoints: Vec<Checkpoint>,
+    /// What the snapshots saw under which rows were read that were handed over since the last start.
+    given: BTreeMap<i64, Seen>,
+    /// A change that came after a row that showed it.
+    late: Option<String>,
 }
 
 /// The commit of the transaction at `at` ends here.
@@ -218,6 +222,8 @@ impl World {
             topic: Vec::new(),
             least: Vec::new(),
             checkpoints: vec![(0, 0, Some(Progress::default()))],
+            given: BTreeMap::new(),
+            late: None,
             rng,
         }
     }
@@ -304,8 +310,6 @@ impl World {
         }
         let again = std::mem::take(&mut progress.again);
         ids.extend(again.iter().map(id).filter(|id| self.rows.contains_key(id)));
-        ids.sort_unstable();
-        ids.dedup();
         let field = |text: String| Field::Text(Bytes::from(text));
         let rows = ids.iter().map(|id| {
             let (v, toast) = self.rows[id];
@@ -344,9 +348,14 @@ impl World {
     /// All that was committed before `upto` was handed over.
     fn close(&mut self, upto: Lsn) {
         let Some(job) = self.job.as_mut().filter(|job| job.is_over(upto)) else { return };
+        let seen = match &job.stage {
+            Stage::Open { window, .. } => window.seen().clone(),
+            _ => return,
+        };
         let Some((_, rows, _)) = job.close() else { return };
         for row in rows {
             let (id, v, toast) = shown(&row);
+            self.given.insert(id, seen.clone());
             self.topic.push(Event::Row { id, v, toast, from: None });
         }
         if job.progress.is_over() {
@@ -370,6 +379,11 @@ impl World {
     }
 
     fn hand_over(&mut self, xid: Xid, op: Op) {
+        for id in op.locks() {
+            if self.given.get(&id).is_some_and(|seen| seen.sees(xid)) {
+                self.late = Some(format!("{op:?} of {xid} after a row that shows it"));
+            }
+        }
         let (old, new) = match op {
             Op::Insert(id, (v, toast)) | Op::Replace(id, (v, toast)) => {
                 (None, Some((id, v, Some(toast))))
@@ -438,6 +452,7 @@ impl World {
         self.at = at;
         self.recent = Recent::default();
         self.chunk = None;
+        self.given.clear();
         let limit = 1 + self.rng.below(12) as usize;
         self.job = progress.map(|progress| {
             let mut job = Job::new(2, request(), progress, limit);
@@ -471,6 +486,9 @@ impl World {
         }
         if self.job.is_some() {
             return Err("it does not end".to_owned());
+        }
+        if let Some(late) = self.late {
+            return Err(late);
         }
         let known = self.checkpoints[0].0;
         self.least.extend_from_slice(&self.topic[known..]);

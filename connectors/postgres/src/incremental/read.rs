@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use futures::TryStreamExt as _;
+use tokio_postgres::types::ToSql;
 use towpath_sdk::context::TaskContext;
 use towpath_sdk::error::Action;
-use towpath_sdk::{Error, Result};
+use towpath_sdk::{Error, ErrorKind, Result};
 
 use super::ids::Seen;
 use super::job::{Progress, Request};
@@ -38,6 +39,7 @@ pub(crate) struct Readers {
 pub(super) struct Reader {
     session: Session,
     types: Types,
+    listed: Option<Listed>,
     table: Option<Arc<Table>>,
 }
 
@@ -71,7 +73,7 @@ impl Readers {
         let database = &self.config.database;
         let session = client::connect(&self.target, &self.cx, database, Purpose::Rows).await?;
         let types = Types::load(&session).await?;
-        Ok(Reader { session, types, table: None })
+        Ok(Reader { session, types, listed: None, table: None })
     }
 
     /// Reads one chunk, with `reader` if there is one.
@@ -100,7 +102,10 @@ impl Readers {
 
     async fn chunk(&self, reader: &mut Reader, question: &Question) -> Result<Answer> {
         let request = &question.request;
-        let Some(listed) = self.listed(reader, &request.table).await? else {
+        if reader.listed.is_none() {
+            reader.listed = self.listed(reader, &request.table).await?;
+        }
+        let Some(listed) = reader.listed.clone() else {
             let why = format!("there is no table {} any more", request.table);
             return Ok(Answer::Refused(why, "UNKNOWN_SCHEMA"));
         };
@@ -116,7 +121,11 @@ impl Readers {
         );
         let begun = reader.session.batch_execute(&begin).await;
         begun.map_err(|error| failed("begin a chunk", error))?;
-        let (seen, high) = seen(&reader.session).await?;
+        let (seen, high, oid) = seen(&reader.session, &listed).await?;
+        if oid != Some(listed.oid) {
+            let text = format!("table {} is another one by now", request.table);
+            return Err(Error::new(ErrorKind::Unavailable, text));
+        }
         let (table, order) = match self.describe(reader, &listed, request).await? {
             Ok(described) => described,
             Err(refusal) => return Ok(Answer::Refused(refusal, "NO_PRIMARY_KEY")),
@@ -182,21 +191,27 @@ impl Readers {
     }
 }
 
-/// What the transaction sees, and an LSN before which all of that was committed.
-async fn seen(session: &Session) -> Result<(Seen, Lsn)> {
+/// What the transaction sees, an LSN before which all of that was committed, and which table has the name.
+async fn seen(session: &Session, table: &Listed) -> Result<(Seen, Lsn, Option<u32>)> {
     let what = "take a snapshot";
     // PostgreSQL 12 has this name only. Log that is not flushed yet counts: with synchronous_commit=off it is seen before.
     let sql = "
         select pg_catalog.txid_current_snapshot()::text, pg_catalog.pg_is_in_recovery(),
                (case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn()
                      else pg_catalog.pg_current_wal_insert_lsn() end)::text,
-               current_setting('wal_block_size')::int8";
-    let row = session.query_one(sql, &[]).await.map_err(|error| failed(what, error))?;
+               current_setting('wal_block_size')::int8,
+               (select c.oid from pg_catalog.pg_class c
+                  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                 where n.nspname = $1 and c.relname = $2)";
+    let names: [&(dyn ToSql + Sync); 2] = [&table.schema, &table.name];
+    let row = session.query_one(sql, &names).await.map_err(|error| failed(what, error))?;
     let text = |at| row.try_get::<_, String>(at).map_err(|error| failed(what, error));
     let is_standby: bool = row.try_get(1).map_err(|error| failed(what, error))?;
     let block: i64 = row.try_get(3).map_err(|error| failed(what, error))?;
+    let oid = row.try_get(4).map_err(|error| failed(what, error))?;
     let lsn: Lsn = text(2)?.parse().map_err(|_| Error::internal(what))?;
-    Ok((Seen::read(&text(0)?, is_standby)?, lsn.before_page_header(block.cast_unsigned())))
+    let high = lsn.before_page_header(block.cast_unsigned());
+    Ok((Seen::read(&text(0)?, is_standby)?, high, oid))
 }
 
 /// A chunk while it is read.

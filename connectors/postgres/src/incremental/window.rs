@@ -129,6 +129,8 @@ impl Window {
                         }
                         continue;
                     }
+                    // It was read in its turn and once more.
+                    _ if by_key.contains_key(&key) => continue,
                     _ => {
                         by_key.insert(key, kept.len());
                     }
@@ -137,6 +139,12 @@ impl Window {
             kept.push(Some(row));
         }
         Some((Self { table, seen, high, rows: kept, by_key, bytes, is_void: false }, again))
+    }
+
+    /// What the rows show.
+    #[cfg(test)]
+    pub(crate) const fn seen(&self) -> &Seen {
+        &self.seen
     }
 
     /// Whether everything that the rows show has come, if all that was committed before `upto` has.
