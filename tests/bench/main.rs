@@ -1,10 +1,13 @@
-//! Benchmarks: what a worker costs, beside the physical limit and beside genuine Kafka Connect.
+//! Benchmarks: what a worker costs, beside the physical limit and beside genuine Kafka Connect, or
+//! genuine Debezium on it.
 //!
 //! `tests/bench/run` builds, starts the servers and calls this. Subjects of a path run one after the
 //! other within a round, so that a machine whose speed drifts treats them alike; figures are medians
 //! of rounds. What arrived is counted in the target, not believed.
 
+mod capture;
 mod data;
+mod latencies;
 mod path;
 mod process;
 mod report;
@@ -15,7 +18,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
+use towpath_tests::kafka::Kafka;
 
+use crate::capture::Outcome;
 use crate::path::Bench;
 use crate::report::Report;
 
@@ -67,7 +72,11 @@ fn main() -> ExitCode {
 }
 
 fn on_runtime(work: impl Future<Output = Result<()>>) -> Result<()> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?
+        .block_on(work)
 }
 
 fn finish(outcome: Result<()>) -> ExitCode {
@@ -90,6 +99,20 @@ async fn run(options: Options) -> Result<()> {
     let bench = Bench::new(&dir, options.short, options.connect)?;
     for path in path::ALL.iter().filter(|path| options.wants(path.name())) {
         report.paths.push(bench.measure(*path, options.rounds).await?);
+    }
+    let kafka = Kafka::connect()?;
+    let bench = capture::Bench {
+        dir: &dir,
+        short: options.short,
+        debezium: options.connect,
+        rounds: options.rounds,
+        kafka: &kafka,
+    };
+    for capture in capture::ALL.iter().filter(|capture| options.wants(capture.name())) {
+        match bench.measure(*capture).await? {
+            Outcome::Path(path) => report.paths.push(path),
+            Outcome::Latencies(latencies) => report.latencies.extend(latencies),
+        }
     }
     std::fs::remove_dir_all(&dir)?;
     if let Some(file) = &options.json {

@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use crate::latencies::Latencies;
 use crate::subject::Subject;
 
 /// One run of one subject.
@@ -58,6 +59,10 @@ impl PathReport {
 
     pub(crate) fn add(&mut self, subject: Subject, sample: Sample) {
         self.samples.entry(subject).or_default().push(sample);
+    }
+
+    pub(crate) const fn name(&self) -> &'static str {
+        self.name
     }
 
     fn median(&self, subject: Subject, figure: impl Fn(&Sample) -> f64) -> Option<f64> {
@@ -148,6 +153,7 @@ pub(crate) struct Report {
     machine: String,
     pub(crate) startup: Option<Startup>,
     pub(crate) paths: Vec<PathReport>,
+    pub(crate) latencies: Vec<Latencies>,
 }
 
 impl Report {
@@ -161,7 +167,7 @@ impl Report {
             model.trim_start_matches([' ', '\t', ':']),
             String::from_utf8_lossy(&kernel).trim()
         );
-        Ok(Self { rounds, machine, startup: None, paths: Vec::new() })
+        Ok(Self { rounds, machine, startup: None, paths: Vec::new(), latencies: Vec::new() })
     }
 
     pub(crate) fn to_json(&self) -> Value {
@@ -175,6 +181,7 @@ impl Report {
                 "idle_rss_mib": s.idle_mib,
             })),
             "paths": self.paths.iter().map(PathReport::to_json).collect::<Vec<_>>(),
+            "latencies": self.latencies.iter().map(Latencies::to_json).collect::<Vec<_>>(),
         })
     }
 }
@@ -200,11 +207,12 @@ impl fmt::Display for Report {
                 figure(&startup.idle_mib)
             )?;
         }
-        self.paths.iter().try_for_each(|path| writeln!(f, "{path}"))
+        self.paths.iter().try_for_each(|path| writeln!(f, "{path}"))?;
+        self.latencies.iter().try_for_each(|latencies| writeln!(f, "{latencies}"))
     }
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {

@@ -19,6 +19,8 @@ stack_open_cache=$stack_cache
 [ "$(id -u)" != 0 ] || stack_open_cache=${TOWPATH_STACK_CACHE:-/var/cache/towpath-stack}
 kafka_libs=$stack_cache/kafka-$kafka_version-$log4j_version
 connect_libs=$stack_cache/connect-$kafka_version-$log4j_version
+# A folder of plugins, each in a folder of its own.
+connect_plugins=$stack_cache/connect-plugins-$debezium_version
 versitygw=$stack_cache/versitygw-$versitygw_version/versitygw
 toxiproxy=$stack_cache/toxiproxy-$toxiproxy_version/server
 postgres_15=/usr/lib/postgresql/15

@@ -196,7 +196,7 @@ END
 # Heap as in Kafka's own connect-distributed.sh: it is what we are measured against.
 setup_connect() {
     local dir=$1
-    [ -d "$connect_libs" ] || die "genuine Kafka Connect is not installed: tests/stack/install --bench"
+    [ -d "$connect_libs" ] && [ -d "$connect_plugins" ] || die "genuine Kafka Connect is not installed: tests/stack/install --bench"
     mkdir -p "$dir/connect"
     cat > "$dir/connect/worker.properties" << END
 bootstrap.servers=127.0.0.1:$port_kafka
@@ -210,7 +210,7 @@ status.storage.replication.factor=1
 key.converter=org.apache.kafka.connect.storage.StringConverter
 value.converter=org.apache.kafka.connect.storage.StringConverter
 listeners=http://127.0.0.1:$port_connect
-plugin.path=$connect_libs
+plugin.path=$connect_libs,$connect_plugins
 plugin.discovery=service_load
 offset.flush.interval.ms=1000
 connector.client.config.override.policy=All
