@@ -44,7 +44,7 @@ struct Database {
     client: Client,
 }
 
-async fn connect(database: &str) -> Result<Client> {
+pub(crate) async fn connect(database: &str) -> Result<Client> {
     let address = server("TOWPATH_TEST_POSTGRES")?;
     let (host, port) = address.split_once(':').context("an address has a port")?;
     let (client, connection) = tokio_postgres::Config::new()

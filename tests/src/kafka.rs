@@ -155,12 +155,33 @@ impl Kafka {
     /// # Errors
     /// If it can't be read.
     pub async fn read(&self, topic: &str) -> Result<Vec<Message>> {
+        let push = |messages: &mut Vec<Message>, message| {
+            messages.push(message);
+            Ok(())
+        };
+        self.scan(topic, Vec::new(), push).await
+    }
+
+    /// The same, one at a time: what `each` has made of `state` in the end.
+    ///
+    /// # Errors
+    /// If it can't be read, and those of `each`.
+    pub async fn scan<T: Send + 'static>(
+        &self,
+        topic: &str,
+        mut state: T,
+        mut each: impl FnMut(&mut T, Message) -> Result<()> + Send + 'static,
+    ) -> Result<T> {
         let (bootstrap, topic) = (self.bootstrap.clone(), topic.to_owned());
-        tokio::task::spawn_blocking(move || read(&bootstrap, &topic)).await?
+        let scanning = tokio::task::spawn_blocking(move || {
+            scan(&bootstrap, &topic, |message| each(&mut state, message))?;
+            Ok(state)
+        });
+        scanning.await?
     }
 }
 
-fn read(bootstrap: &str, topic: &str) -> Result<Vec<Message>> {
+fn scan(bootstrap: &str, topic: &str, mut each: impl FnMut(Message) -> Result<()>) -> Result<()> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("group.id", "never-joined")
@@ -177,13 +198,12 @@ fn read(bootstrap: &str, topic: &str) -> Result<Vec<Message>> {
     }
     let mut open = assignment.count();
     consumer.assign(&assignment)?;
-    let mut messages = Vec::new();
     while open > 0 {
         match consumer.poll(PATIENCE) {
             None => bail!("{topic} was not read to its end in time"),
             Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
             Some(Err(error)) => return Err(error.into()),
-            Some(Ok(message)) => messages.push(Message {
+            Some(Ok(message)) => each(Message {
                 key: message.key().map(<[u8]>::to_vec),
                 value: message.payload().map(<[u8]>::to_vec),
                 headers: message.headers().map_or_else(Vec::new, |headers| {
@@ -195,8 +215,8 @@ fn read(bootstrap: &str, topic: &str) -> Result<Vec<Message>> {
                     Timestamp::CreateTime(at) => Some(at),
                     Timestamp::LogAppendTime(_) | Timestamp::NotAvailable => None,
                 },
-            }),
+            })?,
         }
     }
-    Ok(messages)
+    Ok(())
 }

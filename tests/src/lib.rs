@@ -13,6 +13,7 @@ pub mod permissions;
 pub mod pipeline;
 pub mod proxy;
 pub mod stack;
+pub mod toast;
 pub mod worker;
 
 use std::time::Duration;

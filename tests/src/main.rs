@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use towpath_tests::{capture, dlq, faults, kill};
+use towpath_tests::{capture, dlq, faults, kill, toast};
 
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -36,11 +36,19 @@ async fn run() -> Result<()> {
             }
             Ok(())
         }
+        ["toast", rows, bytes, updates, seed] => {
+            let (rows, bytes, updates) = (rows.parse()?, bytes.parse()?, updates.parse()?);
+            let size = toast::Size { rows, bytes, updates };
+            eprint(&format!("{size:?}, seed {seed}"));
+            eprint(&toast::run(size, seed.parse()?).await?);
+            Ok(())
+        }
         ["dlq"] => dlq::replay().await,
         ["faults"] => faults::run("", eprint).await,
         ["faults", filter] => faults::run(filter, eprint).await,
         _ => bail!(
-            "usage: towpath-tests kill ROUNDS SEED | capture ROUNDS SEED | dlq | faults [NAME]"
+            "usage: towpath-tests kill ROUNDS SEED | capture ROUNDS SEED | toast ROWS BYTES UPDATES SEED | \
+             dlq | faults [NAME]"
         ),
     }
 }

@@ -247,9 +247,18 @@ impl Worker {
     /// # Errors
     /// If it is refused.
     pub async fn delete(&self, name: &str) -> Result<()> {
+        self.delete_leftovers(name).await.map(drop)
+    }
+
+    /// Deletes a connector; what the answer says that stays outside.
+    ///
+    /// # Errors
+    /// If it is refused.
+    pub async fn delete_leftovers(&self, name: &str) -> Result<Vec<String>> {
         let response = self.client.delete(self.url(&format!("/connectors/{name}"))).send().await?;
-        ensure!(response.status().is_success(), "delete {name}: {}", response.status());
-        Ok(())
+        ensure!(response.status().as_u16() == 204, "delete {name}: {}", response.status());
+        let said = response.headers().get_all("towpath-leftover").iter();
+        said.map(|text| Ok(text.to_str()?.to_owned())).collect()
     }
 
     /// `POST path`.
