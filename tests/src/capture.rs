@@ -20,8 +20,18 @@ const ROWS: i64 = 40_000;
 /// Kills in a round.
 const KILLS: usize = 4;
 
+/// How the rows get into the topics that were there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// By a snapshot before the stream.
+    Before,
+    /// By snapshots beside it, which signals ask for.
+    Beside,
+}
+
 /// One round: the tables that are rebuilt from the topics are those of the server, and every row of a
-/// table without a key has come; the stream's in order, with exactly-once (odd seeds) once.
+/// table without a key has come; the stream's in order, with exactly-once (odd seeds) once. Every third
+/// seed reads what was there before on signals, while the stream goes on.
 ///
 /// # Errors
 /// If not, with the seed.
@@ -69,7 +79,7 @@ impl Database {
                 "alter database {name} set logical_decoding_work_mem = '64kB';
                  create table a (id int8 primary key, n int8, big text);
                  alter table a alter column big set storage external;
-                 create table log (n int8);
+                 create table log (n int8 not null);
                  insert into a select i, 0, repeat(i::text, 400) from generate_series(1, {ROWS}) i;
                  insert into log values (0)"
             ))
@@ -78,7 +88,7 @@ impl Database {
     }
 
     /// The source of its changes.
-    fn source(&self, exactly_once: bool) -> Result<Value> {
+    fn source(&self, exactly_once: bool, reading: Reading) -> Result<Value> {
         let address = server("TOWPATH_TEST_POSTGRES")?;
         let (host, port) = address.split_once(':').context("an address has a port")?;
         Ok(json!({
@@ -92,6 +102,11 @@ impl Database {
             "slot.name": self.name,
             "topic.prefix": self.name,
             "snapshot.max.threads": "2",
+            "incremental.snapshot.chunk.size": "200",
+            "snapshot.mode": match reading {
+                Reading::Before => "initial",
+                Reading::Beside => "no_data",
+            },
             "key.converter": "org.apache.kafka.connect.json.JsonConverter",
             "key.converter.schemas.enable": "false",
             "value.converter": "org.apache.kafka.connect.json.JsonConverter",
@@ -152,6 +167,7 @@ async fn work(client: Client, seed: u64, stop: Arc<AtomicBool>) -> Result<i64> {
 
 async fn run(seed: u64, dir: &Path) -> Result<()> {
     let exactly_once = !seed.is_multiple_of(2);
+    let reading = if seed.is_multiple_of(3) { Reading::Beside } else { Reading::Before };
     let name = unique("cap")?.replace('-', "_");
     let database = Database::create(&name).await?;
     let mut random = Random(seed);
@@ -168,7 +184,10 @@ async fn run(seed: u64, dir: &Path) -> Result<()> {
     worker.ready().await?;
     let stop = Arc::new(AtomicBool::new(false));
     let working = tokio::spawn(work(connect(&name).await?, seed, Arc::clone(&stop)));
-    worker.put("capture", &database.source(exactly_once)?).await?;
+    worker.put("capture", &database.source(exactly_once, reading)?).await?;
+    if reading == Reading::Beside {
+        ask_for_snapshots(&worker, &format!("{name}.public.log")).await?;
+    }
     for kill in 0..KILLS {
         // The first ones find the snapshot, with luck.
         let patience = if kill < 2 { 1500 } else { 4000 };
@@ -187,6 +206,8 @@ async fn run(seed: u64, dir: &Path) -> Result<()> {
         rows.is_ok_and(|rows| rows.iter().any(|row| row.number == last))
     };
     worker.until("the last row is in Kafka", complete).await?;
+    let is_over = async || is_beside(&worker).await.is_ok_and(|is_beside| !is_beside);
+    worker.until("nothing is read beside the stream", is_over).await?;
     let metrics = worker.get_text("/metrics").await?;
     for gauge in ["slot_retained_bytes", "slot_unconfirmed_bytes", "slot_safe_bytes", "lag_bytes"] {
         let shown = format!("towpath_connector_{gauge}{{connector=\"capture\"");
@@ -200,6 +221,35 @@ async fn run(seed: u64, dir: &Path) -> Result<()> {
         ensure!(rebuilt.get(id) == Some(row), "row {id} is {:?}, not {row:?}", rebuilt.get(id));
     }
     database.drop().await
+}
+
+/// Whether, as offsets are stored, a table is read beside the stream.
+async fn is_beside(worker: &Worker) -> Result<bool> {
+    let offsets = worker.get("/connectors/capture/offsets").await?;
+    Ok(offsets.to_string().contains("incremental"))
+}
+
+/// Has both tables read; the small one, whose topic is `log`, is over when this returns, and that the
+/// other is being read is stored.
+async fn ask_for_snapshots(worker: &Worker, log: &str) -> Result<()> {
+    signal(worker, &json!({"data-collections": ["public.log"], "surrogate-key": "n"})).await?;
+    let kafka = Kafka::connect()?;
+    let is_read = async || {
+        let rows = kafka.read(log).await.and_then(|messages| logged(&messages));
+        rows.is_ok_and(|rows| rows.iter().any(|row| row.number == 0))
+    };
+    worker.until("the small table was read", is_read).await?;
+    signal(worker, &json!({"data-collections": ["public.a"]})).await?;
+    let is_stored = async || is_beside(worker).await.is_ok_and(|is_beside| is_beside);
+    worker.until("the snapshot beside the stream is stored", is_stored).await
+}
+
+/// Asks for a snapshot beside the stream, over the REST API.
+async fn signal(worker: &Worker, data: &Value) -> Result<()> {
+    let request = json!({"type": "execute-snapshot", "data": data});
+    let path = "/towpath/v1/connectors/capture/signals";
+    let heard = async || worker.post_path(path, &request).await.is_ok_and(|status| status == 202);
+    worker.until("the signal is heard", heard).await
 }
 
 /// A row of `log`.

@@ -261,6 +261,15 @@ impl Worker {
         said.map(|text| Ok(text.to_str()?.to_owned())).collect()
     }
 
+    /// `POST path`, with the status of the answer.
+    ///
+    /// # Errors
+    /// If it is not answered.
+    pub async fn post_path(&self, path: &str, body: &Value) -> Result<u16> {
+        let response = self.client.post(self.url(path)).json(body).send().await?;
+        Ok(response.status().as_u16())
+    }
+
     /// `POST path`.
     ///
     /// # Errors

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use towpath_sdk::signal::Signal;
+
 use crate::harness::{Event, PATIENCE, Reader, Tables};
 use crate::server::{Options, Server, Stop, Version};
 
@@ -218,6 +220,11 @@ async fn a_standby_can_be_read() {
         goes_on(&mut reader, &primary, v).await;
     }
     assert!(reader.offset().unwrap().get_i64("oldest_xid").is_some());
+    // Rows are read again beside the stream, and nothing is written for it.
+    let data = serde_json::json!({"data-collections": ["public.t"]});
+    let data = data.as_object().unwrap().clone();
+    assert_eq!(reader.host.signal(&Signal { id: None, kind: "execute-snapshot".into(), data }), 1);
+    reader.read_until(|reader| reader.reads.len() == 200).await;
     reader.crash().await;
     primary.execute("update t set v = 50 where id = 50").await;
     has_caught_up(&standby, &primary).await;
