@@ -48,8 +48,85 @@ pub struct Header {
     pub value: Datum,
 }
 
-/// A record's headers in order; a name may come twice.
-pub type Headers = Vec<Header>;
+/// A record's headers in order; a name may come twice. Clones share them until one is changed, as many
+/// records have the same.
+#[derive(Clone, Default)]
+pub struct Headers(Option<Arc<Vec<Header>>>);
+
+static NO_HEADERS: Vec<Header> = Vec::new();
+
+impl Headers {
+    /// No headers.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(None)
+    }
+
+    /// Whether both are the same in memory; where they are not, they may still be equal.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        }
+    }
+}
+
+impl Deref for Headers {
+    type Target = Vec<Header>;
+
+    fn deref(&self) -> &Vec<Header> {
+        self.0.as_deref().unwrap_or(&NO_HEADERS)
+    }
+}
+
+impl DerefMut for Headers {
+    fn deref_mut(&mut self) -> &mut Vec<Header> {
+        Arc::make_mut(self.0.get_or_insert_default())
+    }
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl PartialEq for Headers {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_same(other) || **self == **other
+    }
+}
+
+impl From<Vec<Header>> for Headers {
+    fn from(headers: Vec<Header>) -> Self {
+        Self((!headers.is_empty()).then(|| Arc::new(headers)))
+    }
+}
+
+impl FromIterator<Header> for Headers {
+    fn from_iter<I: IntoIterator<Item = Header>>(headers: I) -> Self {
+        headers.into_iter().collect::<Vec<_>>().into()
+    }
+}
+
+impl<'a> IntoIterator for &'a Headers {
+    type Item = &'a Header;
+    type IntoIter = std::slice::Iter<'a, Header>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl IntoIterator for Headers {
+    type Item = Header;
+    type IntoIter = std::vec::IntoIter<Header>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.map(Arc::unwrap_or_clone).unwrap_or_default().into_iter()
+    }
+}
 
 /// What a source produces and a transform changes: the part that source and sink records share.
 #[derive(Debug, Clone, PartialEq)]
@@ -364,6 +441,23 @@ mod tests {
         fn drop(&mut self) {
             self.0.store(true, Ordering::SeqCst);
         }
+    }
+
+    #[test]
+    fn headers_are_shared_until_one_changes() {
+        let header = |key: &str| Header { key: key.into(), value: Datum::null() };
+        let headers: Headers = vec![header("a"), header("b")].into();
+        let mut changed = headers.clone();
+        assert!(changed.is_same(&headers));
+        changed.push(header("c"));
+        let names =
+            |headers: &Headers| headers.iter().map(|h| h.key.to_string()).collect::<String>();
+        assert_eq!((names(&headers), names(&changed)), ("ab".to_owned(), "abc".to_owned()));
+        assert!(!changed.is_same(&headers) && changed != headers);
+        changed.pop();
+        assert!(!changed.is_same(&headers) && changed == headers);
+        assert_eq!(changed.into_iter().collect::<Headers>(), headers);
+        assert!(Headers::new().is_same(&Vec::new().into()) && !Headers::new().is_same(&headers));
     }
 
     #[test]

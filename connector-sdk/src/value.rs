@@ -278,6 +278,7 @@ impl Value {
     }
 
     /// Bytes that it holds, roughly: what it points to, and itself where it is part of another value.
+    /// What is [shared](Struct::shared) does not count.
     #[must_use]
     pub fn size(&self) -> usize {
         let each = |values: &[Self]| values.iter().map(|v| size_of::<Self>() + v.size()).sum();
@@ -286,7 +287,7 @@ impl Value {
             Self::Bytes(bytes) => bytes.len(),
             Self::Json(json) => json.as_str().len(),
             Self::Array(items) => each(items),
-            Self::Struct(fields) => each(fields.values()),
+            Self::Struct(Struct { values: Values::Own(values), .. }) => each(values),
             Self::Map(entries) => {
                 entries.iter().map(|(k, v)| 2 * size_of::<Self>() + k.size() + v.size()).sum()
             }
@@ -374,6 +375,8 @@ mod tests {
         let schema = Arc::new(Schema::structure([("a", Arc::clone(&number)), ("b", number)]));
         let own = Struct::new(schema, vec![Value::Int64(1), Value::Int64(2)]).unwrap();
         let shared = own.clone().shared();
+        let size = |fields: &Struct| Value::Struct(fields.clone()).size();
+        assert!(size(&shared) < size(&own));
         let mut changed = shared.clone();
         assert_eq!(changed.values().as_ptr(), shared.values().as_ptr());
         changed.values_mut()[1] = Value::Int64(3);

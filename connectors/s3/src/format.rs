@@ -232,7 +232,7 @@ mod tests {
         let mut record = Record::new("t", Datum::schemaless(value));
         record.timestamp = Some(1_500);
         record.key = Datum::schemaless(Value::String("k".into()));
-        record.headers = vec![Header { key: "h".into(), value: Datum::null() }];
+        record.headers = vec![Header { key: "h".into(), value: Datum::null() }].into();
         SinkRecord::new(record, origin)
     }
 

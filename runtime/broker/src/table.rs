@@ -11,8 +11,8 @@ use futures::future::BoxFuture;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use towpath_core::ports::{
-    CompactedTable, Entry, NewTopic, OutRecord, PortError, PortErrorKind, PortResult, Producer,
-    ProducerSpec, TableEvent, TableSpec,
+    CompactedTable, Entry, NewTopic, OutHeaders, OutRecord, PortError, PortErrorKind, PortResult,
+    Producer, ProducerSpec, TableEvent, TableSpec,
 };
 
 use crate::broker::Broker;
@@ -70,7 +70,7 @@ impl LocalTable {
             key: Some(entry.key),
             value: entry.value,
             timestamp: None,
-            headers: Vec::new(),
+            headers: OutHeaders::default(),
         };
         let receipt = self.writer.send(entries.into_iter().map(record).collect()).await?;
         match receipt.await.into_iter().next() {

@@ -11,10 +11,10 @@ use bytestring::ByteString;
 use towpath_formats::dlq::Stage;
 use towpath_sdk::Error;
 use towpath_sdk::converter::Converter;
-use towpath_sdk::record::{Header, Origin, Record, SinkRecord};
+use towpath_sdk::record::{Header, Headers, Origin, Record, SinkRecord};
 use towpath_sdk::transform::{Predicate, Transform, Transformed};
 
-use crate::ports::OutRecord;
+use crate::ports::{OutHeaders, OutRecord};
 
 /// A converter with the class name that error headers show.
 #[derive(Clone)]
@@ -53,6 +53,23 @@ pub struct Chain {
     pub header: NamedConverter,
     /// In order.
     pub steps: Vec<Step>,
+}
+
+/// What encoding writes to, from record to record of a batch.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// Where converters write.
+    pub bytes: BytesMut,
+    /// The last record's headers, and what became of them: the next one's are often the same.
+    headers: (Headers, OutHeaders),
+}
+
+impl Scratch {
+    /// With room for so many bytes at first.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { bytes: BytesMut::with_capacity(bytes), ..Self::default() }
+    }
 }
 
 /// Where and why a record failed.
@@ -110,7 +127,7 @@ impl Chain {
             key,
             value,
             timestamp: origin.row().timestamp,
-            headers,
+            headers: headers.into(),
         };
         Ok(match self.transform(&mut record)? {
             Transformed::Keep => Some(SinkRecord::new(record, origin.clone())),
@@ -127,7 +144,7 @@ impl Chain {
         &self,
         mut record: Record,
         done: usize,
-        scratch: &mut BytesMut,
+        scratch: &mut Scratch,
     ) -> Result<Option<OutRecord>, Box<Failed>> {
         for (index, step) in self.steps.iter().enumerate().skip(done) {
             match step.apply(&mut record) {
@@ -142,18 +159,23 @@ impl Chain {
         }
     }
 
-    fn bytes_of(&self, record: &Record, scratch: &mut BytesMut) -> Result<OutRecord, Fault> {
+    fn bytes_of(&self, record: &Record, scratch: &mut Scratch) -> Result<OutRecord, Fault> {
+        let Scratch { bytes: scratch, headers: last } = scratch;
         let mut encode = |named: &NamedConverter, stage, name: &str, datum| {
             let encoded = named.converter.encode(name, datum, scratch);
             encoded.map_err(|error| Fault { stage, class: Arc::clone(&named.class), error })
         };
         let key = encode(&self.key, Stage::KeyConverter, &record.topic, &record.key)?;
         let value = encode(&self.value, Stage::ValueConverter, &record.topic, &record.value)?;
-        let mut headers = Vec::with_capacity(record.headers.len());
-        for header in &record.headers {
-            let bytes = encode(&self.header, Stage::HeaderConverter, &header.key, &header.value)?;
-            headers.push((header.key.clone(), bytes));
+        if !last.0.is_same(&record.headers) {
+            let encoded = record.headers.iter().map(|header| {
+                let stage = Stage::HeaderConverter;
+                let bytes = encode(&self.header, stage, &header.key, &header.value)?;
+                Ok((header.key.clone(), bytes))
+            });
+            *last = (record.headers.clone(), encoded.collect::<Result<_, _>>()?);
         }
+        let headers = Arc::clone(&last.1);
         Ok(OutRecord {
             topic: Arc::clone(&record.topic),
             partition: record.partition,
@@ -186,5 +208,58 @@ impl Step {
             Err(error) => Err(error),
         };
         applied.map_err(|e| Fault::new(Stage::Transformation, Arc::clone(&self.class), e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use bytes::Bytes;
+    use towpath_sdk::Result;
+    use towpath_sdk::value::{Datum, Value};
+
+    use super::*;
+
+    /// Texts as they are; counts them.
+    #[derive(Default)]
+    struct Texts(AtomicUsize);
+
+    impl Converter for Texts {
+        fn decode(&self, _: &str, bytes: Option<Bytes>) -> Result<Datum> {
+            Ok(bytes.map_or_else(Datum::null, |bytes| Datum::schemaless(Value::Bytes(bytes))))
+        }
+
+        fn encode(&self, _: &str, datum: &Datum, _: &mut BytesMut) -> Result<Option<Bytes>> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(datum.value.as_str().map(|text| Bytes::copy_from_slice(text.as_bytes())))
+        }
+    }
+
+    #[test]
+    fn headers_that_records_share_are_converted_once() {
+        let converter = Arc::new(Texts::default());
+        let named =
+            || NamedConverter { class: "texts".into(), converter: Arc::clone(&converter) as _ };
+        let headers = Arc::new(Texts::default());
+        let header = NamedConverter { class: "texts".into(), converter: Arc::clone(&headers) as _ };
+        let chain = Chain { key: named(), value: named(), header, steps: Vec::new() };
+        let text = |text: &str| Datum::schemaless(Value::String(text.to_owned().into()));
+        let with = |value: &str| -> Headers {
+            vec![Header { key: "h".into(), value: text(value) }].into()
+        };
+        let (one, two) = (with("1"), with("2"));
+        let mut scratch = Scratch::default();
+        let mut found = Vec::new();
+        for of in [&one, &one, &two, &two, &Headers::new(), &one] {
+            let mut record = Record::new("t", text("v"));
+            record.headers = of.clone();
+            let out = chain.encode(record, 0, &mut scratch).unwrap().unwrap();
+            found.push(out.headers.first().map(|(_, value)| value.clone().unwrap()));
+        }
+        let expect = ["1", "1", "2", "2", "", "1"]
+            .map(|value| (!value.is_empty()).then(|| Bytes::from(value)));
+        assert_eq!(found, expect);
+        assert_eq!(headers.0.load(Ordering::Relaxed), 3);
     }
 }

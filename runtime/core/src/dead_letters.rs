@@ -74,7 +74,7 @@ impl DeadLetters {
             key: origin.key(),
             value: origin.value(),
             timestamp: origin.row().timestamp,
-            headers,
+            headers: headers.into(),
         }
     }
 
@@ -83,7 +83,8 @@ impl DeadLetters {
     #[must_use]
     pub fn source_letter(&self, mut record: OutRecord, fault: &Fault) -> OutRecord {
         if self.settings.headers {
-            record.headers.extend(self.error_headers(None, fault));
+            let own = record.headers.iter().cloned();
+            record.headers = own.chain(self.error_headers(None, fault)).collect();
         }
         record.topic = Arc::clone(&self.topic);
         record.partition = None;

@@ -26,8 +26,8 @@ use towpath_sdk::context::Backoff;
 use towpath_sdk::offset::{OffsetMap, SourceOffset, SourcePartition, StoredOffsets};
 
 use crate::ports::{
-    Cluster, CompactedTable, Entry, OutRecord, PortError, PortErrorKind, PortResult, TableEvent,
-    TableSpec,
+    Cluster, CompactedTable, Entry, OutHeaders, OutRecord, PortError, PortErrorKind, PortResult,
+    TableEvent, TableSpec,
 };
 
 pub use own::{Followed, OwnOffsets};
@@ -270,7 +270,7 @@ impl OffsetStore {
             key: Some(key.into()),
             value: value.map(Bytes::from),
             timestamp: None,
-            headers: Vec::new(),
+            headers: OutHeaders::default(),
         });
         let mut out: Vec<OutRecord> = out.collect();
         if let Some((fallback, gone)) = self.forgotten_behind(connector, offsets) {

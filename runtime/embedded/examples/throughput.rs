@@ -10,7 +10,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use towpath_core::budget::Budget;
 use towpath_core::ports::{
-    ClientOverrides, Cluster, ConsumerEvent, ConsumerSpec, OutRecord, ProducerSpec, Subscription,
+    ClientOverrides, Cluster, ConsumerEvent, ConsumerSpec, OutHeaders, OutRecord, ProducerSpec,
+    Subscription,
 };
 use towpath_embedded::{Embedded, EmbeddedOptions};
 use towpath_sdk::clock::SystemClock;
@@ -66,7 +67,7 @@ async fn write(cluster: Arc<Embedded>, records: usize) -> Outcome<()> {
                 key: Some(Bytes::from((sent + n).to_string())),
                 value: Some(noise.slice((sent + n) * 61 % 1_000_000..).slice(..100)),
                 timestamp: None,
-                headers: Vec::new(),
+                headers: OutHeaders::default(),
             })
             .collect();
         let mut left = batch;

@@ -21,8 +21,8 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use tokio::sync::mpsc;
 use towpath_core::ports::{
-    ClientOverrides, CompactedTable, Entry, NewTopic, OutRecord, PortError, PortErrorKind,
-    PortResult, TableEvent, TableSpec,
+    ClientOverrides, CompactedTable, Entry, NewTopic, OutHeaders, OutRecord, PortError,
+    PortErrorKind, PortResult, TableEvent, TableSpec,
 };
 use towpath_sdk::record::{Topic, TopicPartition};
 
@@ -116,7 +116,7 @@ impl KafkaTable {
             key: Some(entry.key),
             value: entry.value,
             timestamp: None,
-            headers: Vec::new(),
+            headers: OutHeaders::default(),
         };
         let batch = entries.into_iter().map(record).collect();
         let producer = self.producer.get().await?;

@@ -24,7 +24,8 @@ async fn records_arrive_as_they_were_sent() {
                 ("a".into(), Some(Bytes::from_static(b"1"))),
                 ("a".into(), None),
                 ("b".into(), Some(Bytes::new())),
-            ],
+            ]
+            .into(),
             ..record(&topic, "v")
         },
         OutRecord { key: Some(Bytes::new()), value: None, ..record(&topic, "") },
@@ -41,7 +42,7 @@ async fn records_arrive_as_they_were_sent() {
         assert_eq!(batch.slice(&row.value), sent.value);
         let headers: Vec<_> =
             row.headers.iter().map(|h| (h.key.clone(), batch.slice(&h.value))).collect();
-        assert_eq!(headers, sent.headers);
+        assert_eq!(*headers, *sent.headers);
     }
     assert_eq!(rows[0].1.timestamp, Some(1_700_000_000_123));
     assert!(rows[1].1.timestamp.is_some_and(|t| t > 1_700_000_000_123), "now");

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use towpath_core::budget::Budget;
 use towpath_core::ports::{
-    ClientOverrides, Cluster as _, Consumer, ConsumerEvent, ConsumerSpec, NewTopic, OutRecord,
-    Producer, ProducerSpec, Subscription,
+    ClientOverrides, Cluster as _, Consumer, ConsumerEvent, ConsumerSpec, NewTopic, OutHeaders,
+    OutRecord, Producer, ProducerSpec, Subscription,
 };
 use towpath_kafka::{KafkaCluster, KafkaOptions, Properties};
 use towpath_sdk::record::{RawBatch, Topic, TopicPartition};
@@ -99,7 +99,7 @@ pub(crate) fn record(topic: &Topic, value: impl Into<Bytes>) -> OutRecord {
         key: None,
         value: Some(value.into()),
         timestamp: None,
-        headers: Vec::new(),
+        headers: OutHeaders::default(),
     }
 }
 

@@ -21,8 +21,8 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use towpath_core::budget::Budget;
 use towpath_core::ports::{
-    Admin, ClientOverrides, Cluster, Consumer, ConsumerEvent, ConsumerSpec, NewTopic, OutRecord,
-    PortError, Producer, ProducerSpec, Subscription,
+    Admin, ClientOverrides, Cluster, Consumer, ConsumerEvent, ConsumerSpec, NewTopic, OutHeaders,
+    OutRecord, PortError, Producer, ProducerSpec, Subscription,
 };
 use towpath_sdk::record::{RawBatch, TopicPartition};
 use towpath_sdk::sink::Epoch;
@@ -285,7 +285,7 @@ fn record(topic: &str, partition: Option<i32>, key: Option<&str>, value: &str) -
         key: key.map(|k| Bytes::copy_from_slice(k.as_bytes())),
         value: Some(Bytes::copy_from_slice(value.as_bytes())),
         timestamp: None,
-        headers: Vec::new(),
+        headers: OutHeaders::default(),
     }
 }
 

@@ -93,7 +93,8 @@ impl Shape {
                     key: Text::from_static(OFFSET_HEADER),
                     value: datum(&self.number, Value::Int64(position)),
                 },
-            ];
+            ]
+            .into();
         }
         record
     }

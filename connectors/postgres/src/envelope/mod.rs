@@ -165,7 +165,8 @@ impl Envelopes {
                 header("taskId", &task.to_string()),
                 header("connectorName", "postgresql"),
                 header("runId", run),
-            ],
+            ]
+            .into(),
         };
         let topic = |name: &str| {
             format!("{}{}{name}", config.topic_prefix, config.records.topic_delimiter).into()
@@ -333,7 +334,10 @@ impl Envelopes {
 
     fn record(&self, topic: &Topic, key: Datum, value: Datum, header: Option<Header>) -> Record {
         let mut record = Record::new(Arc::clone(topic), value).with_key(key);
-        record.headers = header.into_iter().chain(self.headers.iter().cloned()).collect();
+        record.headers = match header {
+            None => self.headers.clone(),
+            header => header.into_iter().chain(self.headers.iter().cloned()).collect(),
+        };
         record
     }
 

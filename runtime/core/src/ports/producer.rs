@@ -1,5 +1,7 @@
 //! Producing.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use towpath_sdk::Text;
@@ -16,6 +18,9 @@ pub struct ProducerSpec {
     pub overrides: ClientOverrides,
 }
 
+/// Headers as names and bytes; the same for many records.
+pub type OutHeaders = Arc<[(Text, Option<Bytes>)]>;
+
 /// A record as bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutRecord {
@@ -30,7 +35,7 @@ pub struct OutRecord {
     /// Milliseconds since the epoch; `None` is now.
     pub timestamp: Option<i64>,
     /// The headers.
-    pub headers: Vec<(Text, Option<Bytes>)>,
+    pub headers: OutHeaders,
 }
 
 impl OutRecord {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::time::Instant;
 use towpath_sdk::context::Backoff;
 use towpath_sdk::error::{Action, Error, ErrorKind, Result};
@@ -15,7 +15,7 @@ use towpath_sdk::record::Record;
 use towpath_sdk::source::{Mark, SourceBatch};
 use towpath_sdk::value::{Datum, Value};
 
-use crate::chain::{Chain, Failed, Fault};
+use crate::chain::{Chain, Failed, Fault, Scratch};
 use crate::dead_letters::{DeadLetters, JavaLike};
 use crate::metrics::TaskMetrics;
 use crate::ports::{OutRecord, PortErrorKind, ProduceFailure};
@@ -64,7 +64,7 @@ impl Converter {
     pub(super) async fn convert(&self, batch: SourceBatch) -> Result<Converted> {
         // What grows from nothing would be copied several times for each record.
         let room = (batch.records.len() * SCRATCH_RECORD).min(SCRATCH_MAX);
-        let mut scratch = BytesMut::with_capacity(room);
+        let mut scratch = Scratch::with_capacity(room);
         let mut converted = Converted {
             records: Vec::with_capacity(batch.records.len()),
             letters: Vec::new(),
@@ -146,7 +146,7 @@ impl Converter {
     async fn encode(
         &self,
         record: Record,
-        scratch: &mut BytesMut,
+        scratch: &mut Scratch,
     ) -> std::result::Result<Option<OutRecord>, Box<Failed>> {
         let started = Instant::now();
         let mut backoff = Backoff::default();

@@ -47,15 +47,17 @@ impl LentSource {
     pub(super) async fn poll(&mut self, room: Budget) -> Result<SourceBatch> {
         loop {
             if let Some(batch) = self.ready.take() {
-                return batch.and_then(|batch| self.within_budget(batch));
+                return batch;
             }
             let polling = match &mut self.polling {
                 Some(polling) => polling,
                 none => {
                     let stop = CancellationToken::new();
                     let asked = stop.clone();
-                    let poll =
-                        self.task.begin("poll", move |task| poll_until(task, room, asked).boxed());
+                    let max = self.batch_max;
+                    let poll = self
+                        .task
+                        .begin("poll", move |task| poll_until(task, room, max, asked).boxed());
                     let batch = poll.await?;
                     none.insert(Polling { stop, batch })
                 }
@@ -106,32 +108,34 @@ impl LentSource {
         self.interrupt().await;
         self.task.end("stop", DynSourceTask::stop).await
     }
-
-    fn within_budget(&self, batch: SourceBatch) -> Result<SourceBatch> {
-        let bytes: usize = batch.records.iter().map(towpath_sdk::record::Record::size).sum();
-        if bytes <= self.batch_max || batch.records.len() == 1 {
-            return Ok(batch);
-        }
-        let text = format!(
-            "the source gave {} records of {bytes} bytes in one poll, but the task may hold {}: the \
-             connector must keep to the budget of its polls; until it does, towpath.buffer.bytes can be \
-             raised",
-            batch.records.len(),
-            self.batch_max
-        );
-        Err(Error::new(ErrorKind::Unsupported, text))
-    }
 }
 
+fn within_budget(batch: SourceBatch, max: usize) -> Result<SourceBatch> {
+    let bytes: usize = batch.records.iter().map(towpath_sdk::record::Record::size).sum();
+    if bytes <= max || batch.records.len() == 1 {
+        return Ok(batch);
+    }
+    let text = format!(
+        "the source gave {} records of {bytes} bytes in one poll, but the task may hold {max}: the \
+         connector must keep to the budget of its polls; until it does, towpath.buffer.bytes can be \
+         raised",
+        batch.records.len()
+    );
+    Err(Error::new(ErrorKind::Unsupported, text))
+}
+
+/// Polls until there is a batch or `stop` says that somebody else wants the task. What the batch weighs
+/// is looked at here, where its records were just made.
 async fn poll_until(
     task: &mut Box<dyn DynSourceTask>,
     room: Budget,
+    max: usize,
     stop: CancellationToken,
 ) -> Option<Result<SourceBatch>> {
     tokio::select! {
         biased;
         () = stop.cancelled() => None,
-        batch = task.poll(room) => Some(batch),
+        batch = task.poll(room) => Some(batch.and_then(|batch| within_budget(batch, max))),
     }
 }
 

@@ -7,7 +7,9 @@ use tokio::sync::mpsc;
 use towpath_core::home::{Place, Who};
 use towpath_core::metrics::Metrics;
 use towpath_core::offsets::OffsetStore;
-use towpath_core::ports::{ClientOverrides, Cluster, NewTopic, OutRecord, ProducerSpec, TableSpec};
+use towpath_core::ports::{
+    ClientOverrides, Cluster, NewTopic, OutHeaders, OutRecord, ProducerSpec, TableSpec,
+};
 use towpath_core::task::TaskId;
 use towpath_core::task::host::TaskHost;
 use towpath_core::topics::TopicNotes;
@@ -50,7 +52,7 @@ async fn produce(cluster: &Arc<dyn Cluster>, values: &[&'static str]) {
         key: None,
         value: Some((*value).into()),
         timestamp: None,
-        headers: Vec::new(),
+        headers: OutHeaders::default(),
     };
     let receipt = producer.send(values.iter().map(record).collect()).await.unwrap();
     assert!(receipt.await.is_empty());

@@ -16,8 +16,8 @@ use rand::{Rng, SeedableRng};
 use towpath_broker::Visibility;
 use towpath_core::budget::Budget;
 use towpath_core::ports::{
-    ClientOverrides, Cluster, CommitOutcome, ConsumerEvent, ConsumerSpec, OutRecord, ProducerSpec,
-    Subscription, TransactionOutcome,
+    ClientOverrides, Cluster, CommitOutcome, ConsumerEvent, ConsumerSpec, OutHeaders, OutRecord,
+    ProducerSpec, Subscription, TransactionOutcome,
 };
 use towpath_embedded::{Embedded, EmbeddedOptions, Fsync};
 use towpath_sdk::clock::SystemClock;
@@ -40,7 +40,7 @@ fn record(topic: &str, text: String) -> OutRecord {
         key: Some(Bytes::from_static(b"k")),
         value: Some(text.into()),
         timestamp: None,
-        headers: Vec::new(),
+        headers: OutHeaders::default(),
     }
 }
 

@@ -14,7 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use towpath_core::budget::Budget;
 use towpath_core::ports::{
-    ClientOverrides, Cluster, Consumer, ConsumerEvent, ConsumerSpec, OutRecord, Subscription,
+    ClientOverrides, Cluster, Consumer, ConsumerEvent, ConsumerSpec, OutHeaders, OutRecord,
+    Subscription,
 };
 use towpath_embedded::{Embedded, EmbeddedOptions, OpenErrorKind};
 use towpath_sdk::clock::SystemClock;
@@ -44,7 +45,7 @@ fn record(topic: &str, text: impl Into<Bytes>) -> OutRecord {
         key: Some(Bytes::from_static(b"k")),
         value: Some(text.into()),
         timestamp: None,
-        headers: Vec::new(),
+        headers: OutHeaders::default(),
     }
 }
 

@@ -49,7 +49,8 @@ pub(super) async fn null_is_not_empty_and_headers_stay(bench: Bench) -> Outcome 
                 ("a".into(), full()),
                 ("b".into(), None),
                 (Text::new(), empty()),
-            ],
+            ]
+            .into(),
         });
     }
     produce(&*bench.producer().await?, sent.clone()).await?;
@@ -65,7 +66,7 @@ pub(super) async fn null_is_not_empty_and_headers_stay(bench: Bench) -> Outcome 
         ensure!(row.timestamp == sent.timestamp, "{:?} became {:?}", sent.timestamp, row.timestamp);
         let headers: Vec<_> =
             row.headers.iter().map(|h| (h.key.clone(), batch.slice(&h.value))).collect();
-        ensure!(headers == sent.headers, "headers {:?} became {headers:?}", sent.headers);
+        ensure!(*headers == *sent.headers, "headers {:?} became {headers:?}", sent.headers);
     }
     Ok(())
 }

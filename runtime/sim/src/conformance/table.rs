@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use towpath_core::ports::{
-    CompactedTable, Entry, OutRecord, PortErrorKind, ProducerSpec, TableEvent, TableSpec,
+    CompactedTable, Entry, OutHeaders, OutRecord, PortErrorKind, ProducerSpec, TableEvent,
+    TableSpec,
 };
 
 use super::{Bench, Failed, Outcome, QUIET, ensure, produce};
@@ -119,7 +120,7 @@ pub(super) async fn a_table_shows_transactions_when_they_commit(bench: Bench) ->
         key: Some(Bytes::from_static(b"a")),
         value: Some(Bytes::copy_from_slice(text.as_bytes())),
         timestamp: None,
-        headers: Vec::new(),
+        headers: OutHeaders::default(),
     };
     writer.begin().await?;
     produce(&*writer, vec![write("aborted")]).await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use towpath_core::ports::{Cluster, NewTopic, OutRecord, ProducerSpec};
+use towpath_core::ports::{Cluster, NewTopic, OutHeaders, OutRecord, ProducerSpec};
 use towpath_core::source::{Boundary, Transactions};
 use towpath_core::task::Wanted;
 use towpath_sdk::record::TopicPartition;
@@ -212,7 +212,7 @@ async fn fill(sim: &Arc<SimCluster>) {
         key: Some(Bytes::from(name.key(4))),
         value: Some(Bytes::from(name.to_string())),
         timestamp: None,
-        headers: Vec::new(),
+        headers: OutHeaders::default(),
     };
     let mut number = 0;
     while number < 300 {

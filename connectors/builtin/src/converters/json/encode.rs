@@ -53,10 +53,8 @@ impl<'a> Writer<'a> {
     }
 
     fn escaped(&mut self, text: &str) {
-        // Of what lies beyond U+FFFF, UTF-8 begins with 0xF0 and more.
-        let is_special = |byte: &u8| *byte < b' ' || matches!(byte, b'"' | b'\\' | 0xF0..);
         let mut rest = text;
-        while let Some(at) = rest.as_bytes().iter().position(is_special) {
+        while let Some(at) = first_special(rest.as_bytes()) {
             let Some((plain, special)) = rest.split_at_checked(at) else { break };
             let mut chars = special.chars();
             let Some(c) = chars.next() else { break };
@@ -308,17 +306,15 @@ impl<'a> Writer<'a> {
     }
 
     fn structure(&mut self, fields: &Struct) -> Result<()> {
-        self.raw("{");
-        for (at, (field, value)) in fields.schema().fields().iter().zip(fields.values()).enumerate()
-        {
-            if at > 0 {
-                self.raw(",");
-            }
-            self.text(&field.name);
-            self.raw(":");
+        let mut before = "{\"";
+        for (field, value) in fields.schema().fields().iter().zip(fields.values()) {
+            self.raw(before);
+            self.escaped(&field.name);
+            self.raw("\":");
             self.value(value, Some(&field.schema))?;
+            before = ",\"";
         }
-        self.raw("}");
+        self.raw(if fields.values().is_empty() { "{}" } else { "}" });
         Ok(())
     }
 
@@ -389,6 +385,30 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// Where the first byte is of what can't stand in a text as it is.
+fn first_special(bytes: &[u8]) -> Option<usize> {
+    // Of what lies beyond U+FFFF, UTF-8 begins with 0xF0 and more.
+    let is_special = |byte: &u8| *byte < b' ' || matches!(byte, b'"' | b'\\' | 0xF0..);
+    let (words, rest) = bytes.as_chunks::<8>();
+    let plain = words.iter().take_while(|word| !has_special(u64::from_le_bytes(**word))).count();
+    let rest = if plain == words.len() { rest } else { bytes.get(8 * plain..)? };
+    Some(bytes.len() - rest.len() + rest.iter().position(is_special)?)
+}
+
+/// Whether one of eight bytes is such a one. A borrow from one byte to the next only ever follows a byte
+/// which is.
+const fn has_special(word: u64) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    const TOPS: u64 = ONES << 7;
+    const fn zeros(word: u64) -> u64 {
+        word.wrapping_sub(ONES) & !word
+    }
+    let quotes = zeros(word ^ (ONES * b'"' as u64)) | zeros(word ^ (ONES * b'\\' as u64));
+    let control = word.wrapping_sub(ONES * b' ' as u64) & !word;
+    let beyond = word & word << 1 & word << 2 & word << 3;
+    (quotes | control | beyond) & TOPS != 0
+}
+
 /// The schema as it stands in an envelope.
 pub(super) fn schema_text(schema: &Schema, config: &JsonConverterConfig) -> Result<String> {
     let mut out = BytesMut::new();
@@ -396,4 +416,24 @@ pub(super) fn schema_text(schema: &Schema, config: &JsonConverterConfig) -> Resu
     writer.schema(schema, None)?;
     let text = writer.finish();
     String::from_utf8(text.into()).map_err(|e| Error::internal("JSON is UTF-8").with_source(e))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn special_bytes_are_found_wherever_they_are(
+            plain in "[a-zA-Z !#~é\u{7f}\u{ffff}]{0,40}",
+            special in "[\"\\\\\u{0}-\u{1f}\u{10000}\u{1f6b2}]",
+            more in "\\PC{0,20}",
+        ) {
+            prop_assert_eq!(first_special(plain.as_bytes()), None);
+            let text = format!("{plain}{special}{more}");
+            prop_assert_eq!(first_special(text.as_bytes()), Some(plain.len()));
+        }
+    }
 }
