@@ -233,7 +233,7 @@ impl World {
         let under_way: Vec<&Transaction> = under_way.collect();
         let mut locked: Vec<i64> =
             under_way.iter().flat_map(|of| of.ops.iter().flat_map(|op| op.locks())).collect();
-        if self.rng.chance(2) && under_way.is_empty() {
+        if under_way.is_empty() && self.rng.chance(30) {
             self.open.push(Transaction { xid: self.next_xid, ops: vec![Op::Truncate] });
             self.next_xid = self.next_xid.wrapping_add(1);
             return;

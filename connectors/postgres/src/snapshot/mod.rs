@@ -10,7 +10,7 @@ pub(crate) mod copy;
 pub(crate) mod plan;
 mod reader;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ use crate::output::Output;
 use crate::pieces::Piece;
 use crate::table::Table;
 use crate::wire::quote_identifier;
-use plan::{Marks, Range};
+use plan::{Known, Marks, Range};
 use reader::{Chunk, ReadTo, Reading, Shared};
 
 /// How often progress is told.
@@ -84,12 +84,7 @@ impl Pass<'_> {
     ///
     /// # Errors
     /// The first error of a reader, or if nobody polls any more.
-    pub(crate) async fn run(
-        self,
-        tables: Vec<(Arc<Table>, Heap)>,
-        known: &StoredOffsets,
-    ) -> Result<()> {
-        let mut known = self.marks.stored(known);
+    pub(crate) async fn run(self, tables: Vec<(Arc<Table>, Heap)>, mut known: Known) -> Result<()> {
         let mut stale = Vec::new();
         let mut all = Vec::new();
         for (table, heap) in tables {
@@ -119,9 +114,7 @@ impl Pass<'_> {
         if ranges.is_empty() {
             return Ok(());
         }
-        let forget =
-            |(table, from): &(u32, u32)| Mark::forget(0, self.marks.partition(*table, *from));
-        let marks = ranges.iter().map(forget).collect();
+        let marks = ranges.iter().map(|(table, from)| self.marks.forget(*table, *from)).collect();
         self.output.send(Piece { records: Vec::new(), marks }, 0).await
     }
 
@@ -418,10 +411,10 @@ pub(crate) async fn xmin(client: &Session) -> Result<u32> {
 /// The partitions of all that was stored of ranges.
 #[must_use]
 pub(crate) fn stored_ranges(marks: &Marks, known: &StoredOffsets) -> Vec<Mark> {
-    let tables: BTreeMap<_, _> = marks.stored(known);
-    tables
+    marks
+        .stored(known)
         .into_iter()
         .flat_map(|(table, ranges)| ranges.into_iter().map(move |(_, range)| (table, range.from)))
-        .map(|(table, from)| Mark::forget(0, marks.partition(table, from)))
+        .map(|(table, from)| marks.forget(table, from))
         .collect()
 }

@@ -12,6 +12,7 @@ use std::fmt;
 
 use serde_json::Value as JsonValue;
 use towpath_sdk::offset::{SourceOffset, SourcePartition, StoredOffsets};
+use towpath_sdk::source::Mark;
 
 const SERVER: &str = "server";
 const TABLE: &str = "table";
@@ -179,6 +180,9 @@ pub(crate) fn ranges(blocks: u32, has_places: bool, known: Vec<Range>) -> Vec<Ra
     ranges
 }
 
+/// Ranges that are stored, by table, each with its filenode.
+pub(crate) type Known = BTreeMap<u32, Vec<(u32, Range)>>;
+
 /// Where the progress of ranges is stored.
 #[derive(Debug, Clone)]
 pub(crate) struct Marks {
@@ -190,6 +194,12 @@ impl Marks {
     #[must_use]
     pub(crate) fn new(topic_prefix: &str) -> Self {
         Self { topic_prefix: topic_prefix.to_owned() }
+    }
+
+    /// The mark that forgets a range, before all records.
+    #[must_use]
+    pub(crate) fn forget(&self, table: u32, from: u32) -> Mark {
+        Mark::forget(0, self.partition(table, from))
     }
 
     /// The partition of a range.
@@ -217,8 +227,8 @@ impl Marks {
     /// The ranges that are stored, by table, each with its filenode. What can't be read is left out: it
     /// is read again.
     #[must_use]
-    pub(crate) fn stored(&self, offsets: &StoredOffsets) -> BTreeMap<u32, Vec<(u32, Range)>> {
-        let mut tables: BTreeMap<u32, Vec<(u32, Range)>> = BTreeMap::new();
+    pub(crate) fn stored(&self, offsets: &StoredOffsets) -> Known {
+        let mut tables = Known::new();
         for (partition, offset) in offsets.iter() {
             if partition.get_str(SERVER) != Some(&self.topic_prefix) {
                 continue;

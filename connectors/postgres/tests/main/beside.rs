@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use crate::harness::{Reader, Rng, Tables, same, seeds};
+use crate::harness::{Reader, Rng, seeds};
+use crate::rebuilt::{Tables, same};
 use crate::server::{Options, Server, Version};
 
 /// All values in `toast` are outside of their rows, and no change of `v` carries them.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio_postgres::Client;
 use towpath_sdk::source::Budget;
 
-use crate::harness::{Event, PATIENCE, Reader, Rng, Tables, same, seeds};
+use crate::harness::{Event, PATIENCE, Reader, Rng, seeds};
+use crate::rebuilt::{Tables, same};
 use crate::server::{Options, Server};
 use crate::workload::{ORACLE, TABLES, Workload, log, same_story, told, transactions_are_whole};
 

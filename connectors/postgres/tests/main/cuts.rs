@@ -8,7 +8,8 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::harness::{Reader, Tables, same};
+use crate::harness::Reader;
+use crate::rebuilt::{Tables, same};
 use crate::server::{Options, Server};
 
 /// How long the network is cut.

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use towpath_sdk::signal::Signal;
 
-use crate::harness::{Event, PATIENCE, Reader, Tables};
+use crate::harness::{Event, PATIENCE, Reader};
+use crate::rebuilt::Tables;
 use crate::server::{Options, Server, Stop, Version};
 
 const SETUP: &str = "create table t (id int primary key, v int);

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use towpath_connector_postgres::lsn::Lsn;
 
-use crate::harness::{Reader, Tables};
+use crate::harness::Reader;
+use crate::rebuilt::Tables;
 use crate::server::{Options, Server};
 
 const SETUP: &str = "create table t (id int primary key, v int, pad text);

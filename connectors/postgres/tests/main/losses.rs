@@ -8,7 +8,8 @@ use towpath_connector_postgres::wire::Connection;
 use towpath_sdk::offset::SourcePartition;
 use towpath_sdk::source::Budget;
 
-use crate::harness::{PATIENCE, Reader, Tables, same};
+use crate::harness::{PATIENCE, Reader};
+use crate::rebuilt::{Tables, same};
 use crate::server::{Options, Server, Stop};
 
 const SETUP: &str = "create table t (id int primary key, v int);

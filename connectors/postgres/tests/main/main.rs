@@ -38,6 +38,8 @@ mod logins;
 #[cfg(test)]
 mod losses;
 #[cfg(test)]
+mod rebuilt;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod servers;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio_postgres::Client;
 use towpath_sdk::source::Budget;
 
-use crate::harness::{Event, ROOM, Reader, Rng, Tables, same, seeds};
+use crate::harness::{Event, ROOM, Reader, Rng, seeds};
+use crate::rebuilt::{Tables, same};
 use crate::server::{Options, Server};
 
 /// Rows that fill a block each, so that few make several ranges, and each that is updated moves: to

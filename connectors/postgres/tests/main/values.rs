@@ -1,6 +1,7 @@
 //! Texts that formats like to trip over come the same by COPY and by the stream.
 
-use crate::harness::{Reader, Tables, same};
+use crate::harness::Reader;
+use crate::rebuilt::{Tables, same};
 use crate::server::Server;
 
 #[tokio::test(flavor = "multi_thread")]
