@@ -28,17 +28,17 @@ async fn change(client: &Client, rng: &mut Rng) {
     let sql = match rng.below(12) {
         0..4 => format!("update t set v = v + 1 where id between {id} and {}", id + 20),
         4..6 => format!("update k set v = v + 1 where n between {} and {}", id / 9, id / 9 + 2),
-        // To where was read already, and to where was not.
+        // To where was read already, and to where was not; never to where another row was before, since
+        // a move that comes twice would take that along.
         6 => format!("update t set id = id - 1000 where id between {id} and {}", id + 5),
-        7 => format!("update t set id = id + 1000 where id between {} and {id}", id as i64 - 1000),
+        7 => format!("update t set id = id + 5000 where id between {id} and {}", id + 5),
         8 => {
             format!("update k set n = n - 100, v = 7 where n between {} and {}", id / 9, id / 9 + 1)
         }
         9 => format!("delete from t where id between {id} and {}", id + 2),
-        10 => format!(
-            "insert into t values ({}, 1, repeat(md5(random()::text), 90)) on conflict do nothing",
-            rng.below(3000)
-        ),
+        10 => "insert into t select 10000 + count(*), 1, repeat(md5(random()::text), 90) from t \
+               where id >= 10000"
+            .to_owned(),
         _ => format!(
             "begin; update t set v = -1 where id < {id}; savepoint a; update t set v = v + 1 where \
              id = {id}; rollback to a; update k set v = v + 1 where n < 5; {}",
