@@ -11,16 +11,6 @@ pub struct Lsn(pub u64);
 impl Lsn {
     /// Where no log begins.
     pub const ZERO: Self = Self(0);
-
-    /// This place, or, if it is just behind the header of a page, the end of the page before: where the
-    /// next record will be is not where the last one ended. Headers have 24 or 40 bytes.
-    #[must_use]
-    pub const fn before_page_header(self, page: u64) -> Self {
-        match self.0 % page {
-            24 | 40 => Self(self.0 - self.0 % page),
-            _ => self,
-        }
-    }
 }
 
 impl fmt::Display for Lsn {
@@ -49,13 +39,6 @@ impl FromStr for Lsn {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_is_waited_for_in_the_header_of_a_page() {
-        for (at, before) in [(8192 + 24, 8192), (40, 0), (8192, 8192), (8192 + 48, 8192 + 48)] {
-            assert_eq!(Lsn(at).before_page_header(8192), Lsn(before));
-        }
-    }
 
     #[test]
     fn texts_go_there_and_back() {

@@ -249,16 +249,13 @@ impl Incremental {
             return;
         }
         let now = Instant::now();
-        let most = self.readers.config.snapshot.max_threads as usize;
-        let is_busy = |job: &&Job| !matches!(job.stage, Stage::Idle);
-        let mut busy = self.jobs.values().filter(is_busy).count();
+        let mut free = self.free();
         let count = self.recent.count();
         for job in self.jobs.values_mut() {
-            let is_due = matches!(job.stage, Stage::Idle) && job.next_try <= now;
-            if busy >= most || !is_due || job.progress.is_paused {
+            if free == 0 || !job.is_idle() || job.next_try > now {
                 continue;
             }
-            busy += 1;
+            free -= 1;
             let question = Question {
                 request: job.request.clone(),
                 progress: job.asked(count),
@@ -277,15 +274,19 @@ impl Incremental {
         }
     }
 
+    /// How many more tables may be read at a time.
+    fn free(&self) -> usize {
+        let most = self.readers.config.snapshot.max_threads as usize;
+        let is_busy = |job: &&Job| !matches!(job.stage, Stage::Idle);
+        most.saturating_sub(self.jobs.values().filter(is_busy).count())
+    }
+
     /// Waits until something is to be done. May be dropped at any await.
     pub(crate) async fn wait(&mut self) -> Wake {
-        let idle = self
-            .jobs
-            .values()
-            .filter(|job| matches!(job.stage, Stage::Idle) && !job.progress.is_paused);
-        // Those that wait for a free connection are woken by the end of another's chunk.
-        let now = Instant::now();
-        let next_try = idle.map(|job| job.next_try).filter(|at| *at > now).min();
+        // Those that wait for a free connection are woken by the end of another's chunk. What is due by now
+        // was not when it was asked for last, and wakes at once.
+        let idle = self.jobs.values().filter(|job| job.is_idle());
+        let next_try = idle.map(|job| job.next_try).min().filter(|_| self.free() > 0);
         let wake = [next_try, self.ask_at].into_iter().flatten().min();
         let asleep = async {
             match wake {

@@ -194,12 +194,12 @@ impl Readers {
 /// What the transaction sees, an LSN before which all of that was committed, and which table has the name.
 async fn seen(session: &Session, table: &Listed) -> Result<(Seen, Lsn, Option<u32>)> {
     let what = "take a snapshot";
-    // PostgreSQL 12 has this name only. Log that is not flushed yet counts: with synchronous_commit=off it is seen before.
+    // PostgreSQL 12 has this name only. A transaction is seen once its commit is flushed; the end of what is
+    // only inserted may stay where it is for long, since nobody flushes what readers tidy up.
     let sql = "
         select pg_catalog.txid_current_snapshot()::text, pg_catalog.pg_is_in_recovery(),
                (case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn()
-                     else pg_catalog.pg_current_wal_insert_lsn() end)::text,
-               current_setting('wal_block_size')::int8,
+                     else pg_catalog.pg_current_wal_flush_lsn() end)::text,
                (select c.oid from pg_catalog.pg_class c
                   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
                  where n.nspname = $1 and c.relname = $2)";
@@ -207,10 +207,8 @@ async fn seen(session: &Session, table: &Listed) -> Result<(Seen, Lsn, Option<u3
     let row = session.query_one(sql, &names).await.map_err(|error| failed(what, error))?;
     let text = |at| row.try_get::<_, String>(at).map_err(|error| failed(what, error));
     let is_standby: bool = row.try_get(1).map_err(|error| failed(what, error))?;
-    let block: i64 = row.try_get(3).map_err(|error| failed(what, error))?;
-    let oid = row.try_get(4).map_err(|error| failed(what, error))?;
-    let lsn: Lsn = text(2)?.parse().map_err(|_| Error::internal(what))?;
-    let high = lsn.before_page_header(block.cast_unsigned());
+    let oid = row.try_get(3).map_err(|error| failed(what, error))?;
+    let high: Lsn = text(2)?.parse().map_err(|_| Error::internal(what))?;
     Ok((Seen::read(&text(0)?, is_standby)?, high, oid))
 }
 

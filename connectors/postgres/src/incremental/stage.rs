@@ -83,6 +83,11 @@ impl Job {
         }
     }
 
+    /// Whether the next chunk may be asked for.
+    pub(super) const fn is_idle(&self) -> bool {
+        matches!(self.stage, Stage::Idle) && !self.progress.is_paused
+    }
+
     /// The next chunk is asked for, after the stream has brought `count` transactions; from where.
     pub(super) fn asked(&mut self, count: u64) -> Progress {
         (self.is_anew, self.fresh) = (false, BTreeSet::new());
