@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use towpath_sdk::Result;
-use towpath_sdk::config::ConfigValue as _;
 use towpath_sdk::offset::{SourceOffset, SourcePartition, StoredOffsets};
 use towpath_sdk::source::Mark;
 
@@ -107,8 +106,8 @@ impl Reader<'_> {
         }
         // What is committed from here on is in the stream, and the rest is read.
         preflight::publication(self.of.client, self.of.config, &captured).await?;
-        let patterns = new.iter().map(|name| fancy_regex::escape(name).replace(',', "\\,"));
-        let Ok(tables) = Patterns::parse_value(&patterns.collect::<Vec<_>>().join(",")) else {
+        let patterns: Vec<_> = new.iter().map(|name| fancy_regex::escape(name)).collect();
+        let Ok(tables) = Patterns::all(patterns.iter().map(|pattern| &**pattern)) else {
             return Ok(());
         };
         let names: Vec<String> = new.iter().map(|name| (*name).to_owned()).collect();
