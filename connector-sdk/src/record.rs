@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use crate::error::Error;
 use crate::value::Datum;
 
 /// A topic's name, shared.
@@ -143,6 +144,17 @@ pub struct Record {
     pub timestamp: Option<i64>,
     /// The headers.
     pub headers: Headers,
+    refusal: Option<Refusal>,
+}
+
+/// Why a source can't show what it has read.
+#[derive(Debug, Clone)]
+struct Refusal(Arc<Error>);
+
+impl PartialEq for Refusal {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.kind() == other.0.kind() && self.0.chain() == other.0.chain()
+    }
 }
 
 impl Record {
@@ -155,6 +167,7 @@ impl Record {
             value,
             timestamp: None,
             headers: Headers::new(),
+            refusal: None,
         }
     }
 
@@ -163,6 +176,21 @@ impl Record {
     pub fn with_key(mut self, key: Datum) -> Self {
         self.key = key;
         self
+    }
+
+    /// What a source has read and can't show, with key and value as far as they may be seen, and `why`. It
+    /// never reaches its topic: in its turn it goes the way of `errors.tolerance`, which stops the task or
+    /// makes a dead letter of it, and is durable before any mark behind it.
+    #[must_use]
+    pub fn refused(mut self, why: Error) -> Self {
+        self.refusal = Some(Refusal(Arc::new(why)));
+        self
+    }
+
+    /// Why the source can't show it, if it can't.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Arc<Error>> {
+        self.refusal.as_ref().map(|Refusal(why)| why)
     }
 
     /// Bytes of key, value and headers in memory, roughly; schemas, which are shared, do not count.

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
+use crate::database::Database;
 use crate::kafka::{Kafka, Message};
 use crate::kill::Random;
 use crate::worker::Worker;
-use crate::{server, unique};
+use crate::{server, unique, with};
 
 /// Rows before the source starts: enough for a kill to find the snapshot under way.
 const ROWS: i64 = 40_000;
@@ -47,88 +48,35 @@ pub async fn round(seed: u64) -> Result<()> {
     outcome
 }
 
-/// A database of the round's own.
-struct Database {
-    name: String,
-    admin: Client,
-    client: Client,
+/// The tables of a round.
+fn tables(database: &str) -> String {
+    format!(
+        "alter database {database} set logical_decoding_work_mem = '64kB';
+         create table a (id int8 primary key, n int8, big text);
+         alter table a alter column big set storage external;
+         create table log (n int8 not null);
+         insert into a select i, 0, repeat(i::text, 400) from generate_series(1, {ROWS}) i;
+         insert into log values (0)"
+    )
 }
 
-pub(crate) async fn connect(database: &str) -> Result<Client> {
-    let address = server("TOWPATH_TEST_POSTGRES")?;
-    let (host, port) = address.split_once(':').context("an address has a port")?;
-    let (client, connection) = tokio_postgres::Config::new()
-        .host(host)
-        .port(port.parse()?)
-        .user(server("TOWPATH_TEST_POSTGRES_USER")?)
-        .password(server("TOWPATH_TEST_POSTGRES_PASSWORD")?)
-        .dbname(database)
-        .connect(NoTls)
-        .await?;
-    tokio::spawn(connection);
-    Ok(client)
+fn source(database: &Database, exactly_once: bool, reading: Reading) -> Result<Value> {
+    let more = json!({
+        "snapshot.max.threads": "2",
+        "incremental.snapshot.chunk.size": "200",
+        "snapshot.mode": match reading {
+            Reading::Before => "initial",
+            Reading::Beside => "no_data",
+        },
+        "exactly.once.support": if exactly_once { "required" } else { "requested" },
+    });
+    Ok(with(database.source("io.debezium.connector.postgresql.PostgresConnector")?, more))
 }
 
-impl Database {
-    async fn create(name: &str) -> Result<Self> {
-        let admin = connect("postgres").await?;
-        admin.batch_execute(&format!("create database {name}")).await?;
-        let client = connect(name).await?;
-        client
-            .batch_execute(&format!(
-                "alter database {name} set logical_decoding_work_mem = '64kB';
-                 create table a (id int8 primary key, n int8, big text);
-                 alter table a alter column big set storage external;
-                 create table log (n int8 not null);
-                 insert into a select i, 0, repeat(i::text, 400) from generate_series(1, {ROWS}) i;
-                 insert into log values (0)"
-            ))
-            .await?;
-        Ok(Self { name: name.to_owned(), admin, client })
-    }
-
-    /// The source of its changes.
-    fn source(&self, exactly_once: bool, reading: Reading) -> Result<Value> {
-        let address = server("TOWPATH_TEST_POSTGRES")?;
-        let (host, port) = address.split_once(':').context("an address has a port")?;
-        Ok(json!({
-            "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
-            "plugin.name": "pgoutput",
-            "database.hostname": host,
-            "database.port": port,
-            "database.user": server("TOWPATH_TEST_POSTGRES_USER")?,
-            "database.password": server("TOWPATH_TEST_POSTGRES_PASSWORD")?,
-            "database.dbname": self.name,
-            "slot.name": self.name,
-            "topic.prefix": self.name,
-            "snapshot.max.threads": "2",
-            "incremental.snapshot.chunk.size": "200",
-            "snapshot.mode": match reading {
-                Reading::Before => "initial",
-                Reading::Beside => "no_data",
-            },
-            "key.converter": "org.apache.kafka.connect.json.JsonConverter",
-            "key.converter.schemas.enable": "false",
-            "value.converter": "org.apache.kafka.connect.json.JsonConverter",
-            "value.converter.schemas.enable": "false",
-            "exactly.once.support": if exactly_once { "required" } else { "requested" },
-            "topic.creation.default.partitions": "1",
-            "topic.creation.default.replication.factor": "1",
-        }))
-    }
-
-    async fn drop(self) -> Result<()> {
-        let slot = format!("select pg_drop_replication_slot('{}')", self.name);
-        self.admin.batch_execute(&slot).await?;
-        self.admin.batch_execute(&format!("drop database {} with (force)", self.name)).await?;
-        Ok(())
-    }
-
-    /// The rows of `a`.
-    async fn rows(&self) -> Result<BTreeMap<i64, (i64, String)>> {
-        let rows = self.client.query("select id, n, big from a", &[]).await?;
-        Ok(rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect())
-    }
+/// The rows of `a`.
+async fn rows(client: &Client) -> Result<BTreeMap<i64, (i64, String)>> {
+    let rows = client.query("select id, n, big from a", &[]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect())
 }
 
 /// Changes rows until it is told to stop; the last number in `log`.
@@ -169,7 +117,7 @@ async fn run(seed: u64, dir: &Path) -> Result<()> {
     let exactly_once = !seed.is_multiple_of(2);
     let reading = if seed.is_multiple_of(3) { Reading::Beside } else { Reading::Before };
     let name = unique("cap")?.replace('-', "_");
-    let database = Database::create(&name).await?;
+    let database = Database::create(&name, &tables(&name)).await?;
     let mut random = Random(seed);
     let mut worker = Worker::new(
         dir,
@@ -183,8 +131,8 @@ async fn run(seed: u64, dir: &Path) -> Result<()> {
     worker.start()?;
     worker.ready().await?;
     let stop = Arc::new(AtomicBool::new(false));
-    let working = tokio::spawn(work(connect(&name).await?, seed, Arc::clone(&stop)));
-    worker.put("capture", &database.source(exactly_once, reading)?).await?;
+    let working = tokio::spawn(work(database.connect().await?, seed, Arc::clone(&stop)));
+    worker.put("capture", &source(&database, exactly_once, reading)?).await?;
     if reading == Reading::Beside {
         ask_for_snapshots(&worker).await?;
     }
@@ -215,7 +163,7 @@ async fn run(seed: u64, dir: &Path) -> Result<()> {
     }
     worker.stop().await?;
     check_log(&logged(&kafka.read(&log).await?)?, last, exactly_once)?;
-    let (rebuilt, rows) = (rebuild(&kafka.read(&table).await?)?, database.rows().await?);
+    let (rebuilt, rows) = (rebuild(&kafka.read(&table).await?)?, rows(&database.client).await?);
     ensure!(rebuilt.len() == rows.len(), "{} rows were rebuilt, not {}", rebuilt.len(), rows.len());
     for (id, row) in &rows {
         ensure!(rebuilt.get(id) == Some(row), "row {id} is {:?}, not {row:?}", rebuilt.get(id));

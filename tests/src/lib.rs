@@ -5,6 +5,7 @@
 
 pub mod bucket;
 pub mod capture;
+mod database;
 pub mod dlq;
 pub mod faults;
 pub mod kafka;
@@ -19,6 +20,7 @@ pub mod worker;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 
 /// How long anything may take to come about: tests share few cores.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -43,4 +45,12 @@ pub fn server(variable: &str) -> Result<String> {
 pub fn unique(prefix: &str) -> Result<String> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
     Ok(format!("{prefix}-{:x}-{:x}", now.as_nanos(), std::process::id()))
+}
+
+/// `config`, and over it `more`.
+pub(crate) fn with(mut config: Value, more: Value) -> Value {
+    if let (Value::Object(config), Value::Object(more)) = (&mut config, more) {
+        config.extend(more);
+    }
+    config
 }

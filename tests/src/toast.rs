@@ -17,11 +17,11 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
-use crate::capture::connect;
+use crate::database::Database;
 use crate::kafka::{Kafka, Message};
 use crate::kill::Random;
 use crate::worker::Worker;
-use crate::{server, unique};
+use crate::{server, unique, with};
 
 /// How large a run is.
 #[derive(Debug, Clone, Copy)]
@@ -60,49 +60,30 @@ pub async fn run(size: Size, seed: u64) -> Result<String> {
     outcome
 }
 
-async fn create(name: &str, size: Size) -> Result<()> {
-    let admin = connect("postgres").await?;
-    admin.batch_execute(&format!("create database {name}")).await?;
-    let client = connect(name).await?;
+fn tables(size: Size) -> String {
     let times = size.bytes / STAMP;
     let rows = size.rows;
-    client
-        .batch_execute(&format!(
-            "create table keyed (id int8 primary key, n int8 not null, big text not null);
-             alter table keyed alter column big set storage external;
-             create table twin (id int8 not null, n int8 not null, big text not null);
-             alter table twin alter column big set storage external;
-             create index on twin (id);
-             alter table twin replica identity full;
-             create table ended (id int8 primary key);
-             insert into keyed select i, 0, repeat(lpad(i::text, {STAMP}, '0'), {times})
-               from generate_series(1, {rows}) i;
-             insert into twin select * from keyed"
-        ))
-        .await?;
-    Ok(())
+    format!(
+        "create table keyed (id int8 primary key, n int8 not null, big text not null);
+         alter table keyed alter column big set storage external;
+         create table twin (id int8 not null, n int8 not null, big text not null);
+         alter table twin alter column big set storage external;
+         create index on twin (id);
+         alter table twin replica identity full;
+         create table ended (id int8 primary key);
+         insert into keyed select i, 0, repeat(lpad(i::text, {STAMP}, '0'), {times})
+           from generate_series(1, {rows}) i;
+         insert into twin select * from keyed"
+    )
 }
 
-fn source(name: &str) -> Result<Value> {
-    let address = server("TOWPATH_TEST_POSTGRES")?;
-    let (host, port) = address.split_once(':').context("an address has a port")?;
-    Ok(json!({
-        "connector.class": "postgres-cdc",
-        "database.hostname": host,
-        "database.port": port,
-        "database.user": server("TOWPATH_TEST_POSTGRES_USER")?,
-        "database.password": server("TOWPATH_TEST_POSTGRES_PASSWORD")?,
-        "database.dbname": name,
-        "slot.name": name,
+fn source(database: &Database) -> Result<Value> {
+    let more = json!({
         "slot.drop.on.delete": "true",
         "slot.wal.budget.bytes": "1099511627776",
-        "topic.prefix": name,
         "snapshot.max.threads": "2",
-        "key.converter": "org.apache.kafka.connect.json.JsonConverter",
-        "key.converter.schemas.enable": "false",
-        "value.converter": "org.apache.kafka.connect.json.JsonConverter",
-        "value.converter.schemas.enable": "false",
-    }))
+    });
+    Ok(with(database.source("postgres-cdc")?, more))
 }
 
 /// Updates rows at the rate of `size` until it is told to stop; how many it did. One in fifty gets
@@ -133,7 +114,7 @@ async fn update(client: Client, size: Size, seed: u64, stop: Arc<AtomicBool>) ->
 
 async fn run_in(size: Size, seed: u64, dir: &Path) -> Result<String> {
     let name = unique("toast")?.replace('-', "_");
-    create(&name, size).await?;
+    let database = Database::create(&name, &tables(size)).await?;
     let kafka = Kafka::connect()?;
     let (keyed, twin) = (format!("{name}.public.keyed"), format!("{name}.public.twin"));
     let ended = format!("{name}.public.ended");
@@ -151,8 +132,8 @@ async fn run_in(size: Size, seed: u64, dir: &Path) -> Result<String> {
     worker.ready().await?;
     let stop = Arc::new(AtomicBool::new(false));
     let began = Instant::now();
-    let updating = tokio::spawn(update(connect(&name).await?, size, seed, Arc::clone(&stop)));
-    worker.put("toast", &source(&name)?).await?;
+    let updating = tokio::spawn(update(database.connect().await?, size, seed, Arc::clone(&stop)));
+    worker.put("toast", &source(&database)?).await?;
     let mut before = 0;
     for (n, percent) in KILLS.into_iter().enumerate() {
         let enough = before + size.rows * percent / 100;
@@ -163,7 +144,7 @@ async fn run_in(size: Size, seed: u64, dir: &Path) -> Result<String> {
         }
         worker.kill()?;
         if n == 1 {
-            let client = connect(&name).await?;
+            let client = database.connect().await?;
             client.batch_execute("vacuum full keyed").await?;
             // All of it is read again.
             before = kafka.end(&keyed)?;
@@ -176,7 +157,7 @@ async fn run_in(size: Size, seed: u64, dir: &Path) -> Result<String> {
     stop.store(true, Ordering::Relaxed);
     let updated = updating.await??;
     let seconds = began.elapsed().as_secs().max(1);
-    let client = connect(&name).await?;
+    let client = database.connect().await?;
     client.batch_execute("insert into ended values (1)").await?;
     // It comes last, behind all that was updated meanwhile.
     let records = || {
@@ -194,14 +175,11 @@ async fn run_in(size: Size, seed: u64, dir: &Path) -> Result<String> {
     ensure!(updated > 0, "nothing was updated");
     let leftover = worker.delete_leftovers("toast").await?;
     ensure!(!leftover.iter().any(|text| text.contains("replication slot")), "{leftover:?}");
-    let sql = "select from pg_replication_slots where slot_name = $1";
-    let slots = client.query(sql, &[&name]).await?;
-    ensure!(slots.is_empty(), "the slot was not dropped with its connector");
+    ensure!(!database.has_slot().await?, "the slot was not dropped with its connector");
     drop(client);
     worker.stop().await?;
     kafka.delete(&[&keyed, &twin, &ended]).await?;
-    let admin = connect("postgres").await?;
-    admin.batch_execute(&format!("drop database {name} with (force)")).await?;
+    database.drop().await?;
     Ok(format!(
         "{updated} rows were updated in {seconds} s ({} a second), {passes} passes",
         updated / seconds

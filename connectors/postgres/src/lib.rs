@@ -41,6 +41,7 @@ mod table;
 mod task;
 pub mod tls;
 pub mod types;
+mod unreadable;
 mod watch;
 pub mod wire;
 

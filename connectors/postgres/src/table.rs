@@ -11,6 +11,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::Value as Json;
+use towpath_sdk::java_text::write_java_text;
 use towpath_sdk::record::Topic;
 use towpath_sdk::schema::{Schema, SchemaRef};
 use towpath_sdk::value::{Datum, Struct, Value};
@@ -22,6 +24,7 @@ use crate::mask::Mask;
 use crate::names;
 use crate::rules::Rules;
 use crate::types::{Codec, PgType, Slice, codec};
+use crate::unreadable::Texts;
 
 /// A column as it is described.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,6 +84,7 @@ pub(crate) struct Table {
 struct Key {
     schema: SchemaRef,
     fields: Vec<Place>,
+    columns: Vec<Arc<str>>,
 }
 
 /// Where the value of a column of the key is.
@@ -243,7 +247,8 @@ impl Table {
         let key = (!of_key.is_empty()).then(|| {
             let name = rules.schema_name(&format!("{base}.Key"));
             let schema = Arc::new(Schema::structure(of_key).named(name));
-            Key { schema, fields: key_fields.iter().map(|field| field.place).collect() }
+            let columns = key_fields.iter().map(|field| Arc::clone(&field.column)).collect();
+            Key { schema, fields: key_fields.iter().map(|field| field.place).collect(), columns }
         });
         let row = rules.schema_name(&format!("{base}.Value"));
         let row = Arc::new(Schema::structure(fields).optional().named(row));
@@ -270,6 +275,17 @@ impl Table {
             .map(|(shape, column)| (shape, column.is_some()))
     }
 
+    /// The fields of a row for all columns, from those that it is decoded from.
+    pub(crate) fn spread<'a>(
+        &self,
+        mut fields: impl Iterator<Item = Field<'a>>,
+    ) -> impl Iterator<Item = Field<'a>> {
+        self.columns.iter().map(move |column| match column {
+            Some(_) => fields.next().unwrap_or(Field::Null),
+            None => Field::Null,
+        })
+    }
+
     /// Whether all columns that rows are decoded from are read in binary, too.
     #[must_use]
     pub(crate) fn reads_binary(&self) -> bool {
@@ -279,7 +295,7 @@ impl Table {
     /// Decodes a row from its fields, which come in the order of the columns.
     ///
     /// # Errors
-    /// [`towpath_sdk::ErrorKind::Data`] with the table and the column.
+    /// [`ErrorKind::Data`] with the column, if its value can't be shown.
     pub(crate) fn decode<'a>(&self, fields: impl Iterator<Item = Field<'a>>) -> Result<Row> {
         let mut values = Vec::with_capacity(self.row.fields().len());
         let mut beside = Vec::new();
@@ -287,16 +303,9 @@ impl Table {
         for (field, (column, shape)) in fields.zip(self.columns.iter().zip(&self.shape.columns)) {
             count += 1;
             let Some(column) = column else { continue };
-            let decoded = match field {
-                Field::Null => Ok(Value::Null),
-                Field::Unchanged => Ok(Value::Unchanged),
-                Field::Absent => Ok(column.absent()),
-                Field::Text(text) => column.codec.text(&text),
-                Field::Binary(value) => column.codec.binary(value),
-            };
-            let value = decoded.map_err(|error| {
-                error.context(format!("decode column {} of table {}", shape.name, self.collection))
-            })?;
+            let value = column
+                .decode(&field)
+                .map_err(|error| error.context(format!("decode column {}", shape.name)))?;
             match &column.role {
                 Role::Shown => values.push(value),
                 Role::Masked { mask, is_key } => {
@@ -309,13 +318,50 @@ impl Table {
             }
         }
         if count != self.columns.len() {
-            return Err(Error::data(format!(
+            return Err(Error::internal(format!(
                 "a row of table {} has {count} columns, not {}",
                 self.collection,
                 self.columns.len()
             )));
         }
         Ok(Row { shown: Struct::new(Arc::clone(&self.row), values)?, beside })
+    }
+
+    /// A row, not all of which can be decoded, as texts.
+    pub(crate) fn texts<'a>(&self, fields: impl Iterator<Item = Field<'a>>) -> Texts {
+        let mut texts = Texts::default();
+        for (field, (column, shape)) in fields.zip(self.columns.iter().zip(&self.shape.columns)) {
+            let Some(column) = column else { continue };
+            if matches!(field, Field::Unchanged | Field::Absent) {
+                continue;
+            }
+            let name = shape.name.to_string();
+            let decoded = column.decode(&field).ok();
+            let text = |decoded: Option<Value>| match decoded {
+                Some(Value::Null) => Json::Null,
+                Some(value) => {
+                    let mut text = String::new();
+                    write_java_text(&mut text, &value, Some(&column.field));
+                    text.into()
+                }
+                None => field.as_sent().into(),
+            };
+            if self.key.as_ref().is_some_and(|key| key.columns.contains(&shape.name)) {
+                let shown = text(decoded.clone());
+                if matches!(column.role, Role::Shown) {
+                    texts.open_key.insert(name.clone(), shown.clone());
+                }
+                texts.key.insert(name.clone(), shown);
+            }
+            match (&column.role, decoded) {
+                (Role::Shown, decoded) => texts.row.insert(name, text(decoded)),
+                (Role::Masked { mask, .. }, Some(value)) => {
+                    texts.row.insert(name, text(Some(mask.apply(value))))
+                }
+                (Role::Masked { .. }, None) | (Role::KeyOnly, _) => None,
+            };
+        }
+        texts
     }
 
     /// Puts `unavailable.value.placeholder` in the place of what is not known of a row, if it is to be
@@ -375,7 +421,30 @@ impl Row {
     }
 }
 
+impl Field<'_> {
+    /// What came of the server, for people.
+    fn as_sent(&self) -> String {
+        match self {
+            Self::Text(text) => String::from_utf8_lossy(text).into_owned(),
+            Self::Binary(value) => {
+                value.iter().fold("\\x".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+            }
+            Self::Null | Self::Unchanged | Self::Absent => String::new(),
+        }
+    }
+}
+
 impl Column {
+    fn decode(&self, field: &Field<'_>) -> Result<Value> {
+        match field {
+            Field::Null => Ok(Value::Null),
+            Field::Unchanged => Ok(Value::Unchanged),
+            Field::Absent => Ok(self.absent()),
+            Field::Text(text) => self.codec.text(text),
+            Field::Binary(value) => self.codec.binary(*value),
+        }
+    }
+
     /// What is shown of a column that the replica identity does not cover: nothing, or, as Debezium
     /// shows it, the default or the zero value of one that can't be null.
     fn absent(&self) -> Value {

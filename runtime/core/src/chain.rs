@@ -80,7 +80,7 @@ pub struct Fault {
     /// The class name of what failed.
     pub class: Arc<str>,
     /// The error.
-    pub error: Error,
+    pub error: Arc<Error>,
 }
 
 /// A source's record that failed on its way to bytes.
@@ -96,8 +96,8 @@ pub struct Failed {
 
 impl Fault {
     /// `error` in `class` at `stage`.
-    pub fn new(stage: Stage, class: impl Into<Arc<str>>, error: Error) -> Self {
-        Self { stage, class: class.into(), error }
+    pub fn new(stage: Stage, class: impl Into<Arc<str>>, error: impl Into<Arc<Error>>) -> Self {
+        Self { stage, class: class.into(), error: error.into() }
     }
 }
 
@@ -110,7 +110,7 @@ impl Chain {
         let topic = &origin.topic_partition().topic;
         let decode = |named: &NamedConverter, stage, bytes| {
             let decoded = named.converter.decode(topic, bytes);
-            decoded.map_err(|error| Fault { stage, class: Arc::clone(&named.class), error })
+            decoded.map_err(|error| Fault::new(stage, Arc::clone(&named.class), error))
         };
         let key = decode(&self.key, Stage::KeyConverter, origin.key())?;
         let value = decode(&self.value, Stage::ValueConverter, origin.value())?;
@@ -121,14 +121,10 @@ impl Chain {
             })?;
             headers.push(Header { key: ByteString::from(name), value });
         }
-        let mut record = Record {
-            topic: Arc::clone(topic),
-            partition: Some(origin.topic_partition().partition),
-            key,
-            value,
-            timestamp: origin.row().timestamp,
-            headers: headers.into(),
-        };
+        let mut record = Record::new(Arc::clone(topic), value).with_key(key);
+        record.partition = Some(origin.topic_partition().partition);
+        record.timestamp = origin.row().timestamp;
+        record.headers = headers.into();
         Ok(match self.transform(&mut record)? {
             Transformed::Keep => Some(SinkRecord::new(record, origin.clone())),
             Transformed::Drop => None,
@@ -163,7 +159,7 @@ impl Chain {
         let Scratch { bytes: scratch, headers: last } = scratch;
         let mut encode = |named: &NamedConverter, stage, name: &str, datum| {
             let encoded = named.converter.encode(name, datum, scratch);
-            encoded.map_err(|error| Fault { stage, class: Arc::clone(&named.class), error })
+            encoded.map_err(|error| Fault::new(stage, Arc::clone(&named.class), error))
         };
         let key = encode(&self.key, Stage::KeyConverter, &record.topic, &record.key)?;
         let value = encode(&self.value, Stage::ValueConverter, &record.topic, &record.value)?;

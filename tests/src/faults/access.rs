@@ -2,10 +2,10 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::rig::{Rig, append, check_lines, file_sink, lines, source, with};
+use super::rig::{Rig, append, check_lines, file_sink, lines, source};
 use crate::kafka::Kafka;
 use crate::permissions::{Feature, Resource, operations};
-use crate::{server, stack, unique};
+use crate::{server, stack, unique, with};
 
 /// The settings of a client that logs in.
 fn login(mechanism: &str, module: &str, user: &str, password: &str) -> String {

@@ -3,8 +3,9 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use super::rig::{Rig, s3_sink, with};
+use super::rig::{Rig, s3_sink};
 use crate::server;
+use crate::with;
 
 /// Of a connector, by PUT and by validation; and of a worker.
 pub(super) async fn wrong() -> Result<()> {

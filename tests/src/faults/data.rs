@@ -3,8 +3,10 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::rig::{Rig, append, file_sink, source, with};
+use super::rig::{Rig, append, file_sink, source};
+use crate::database::Database;
 use crate::kafka::{Kafka, Message};
+use crate::with;
 
 /// Malformed JSON, invalid UTF-8 and oversized records: they stop the task, or go to the dead letters.
 pub(super) async fn bad_records() -> Result<()> {
@@ -12,9 +14,11 @@ pub(super) async fn bad_records() -> Result<()> {
     let rig = Rig::ready("data", "").await?;
     malformed(&rig, &kafka).await?;
     oversized(&rig, &kafka, false).await?;
+    unreadable(&rig, &kafka).await?;
     rig.end().await?;
     let rig = Rig::ready("data-exact", "exactly.once.source.support=enabled").await?;
     oversized(&rig, &kafka, true).await?;
+    unreadable(&rig, &kafka).await?;
     rig.end().await
 }
 
@@ -86,6 +90,50 @@ async fn oversized(rig: &Rig, kafka: &Kafka, exactly_once: bool) -> Result<()> {
     let fits = values == once || (values == again && !exactly_once);
     ensure!(fits, "the topic has {values:?}");
     Ok(())
+}
+
+/// Rows of PostgreSQL with a value that the source can't show, in the snapshot and in the stream.
+async fn unreadable(rig: &Rig, kafka: &Kafka) -> Result<()> {
+    let name = rig.name("capture");
+    let tables = "create table t (id int primary key, at timestamp);
+                  insert into t values (1, '2024-01-01'), (2, '2300-01-01'), (3, null)";
+    let database = Database::create(&name.replace('-', "_"), tables).await?;
+    let topic = format!("{}.public.t", database.name);
+    let strict = with(
+        database.source("postgres-cdc")?,
+        json!({"time.precision.mode": "nanoseconds", "slot.drop.on.delete": "true"}),
+    );
+    rig.worker.put(&name, &strict).await?;
+    let reason = ["TASK_POLL failed", r#"the key {"id":"2"} of table public.t"#, "column at"];
+    rig.fails(&name, &reason).await?;
+    let letters = rig.name("capture-letters");
+    rig.worker.put(&name, &with(strict, tolerant(&letters))).await?;
+    until_letters(rig, kafka, &letters, 1).await?;
+    let rows = "insert into t values (4, '2300-01-01'), (5, null)";
+    database.client.batch_execute(rows).await?;
+    let there = async || {
+        let records = kafka.read(&topic).await.unwrap_or_default();
+        records.iter().any(|record| record.key.as_deref() == Some(br#"{"id":5}"#))
+    };
+    rig.worker.until("the last row is there", there).await?;
+    rig.runs(&name).await?;
+    let found = kafka.read(&letters).await?;
+    let keys: Vec<_> = found.iter().map(|letter| letter.key.as_deref()).collect();
+    ensure!(
+        keys == [Some(&br#"{"id":"2"}"#[..]), Some(&br#"{"id":"4"}"#[..])],
+        "dead letters: {found:?}"
+    );
+    check_header(&found, "__connect.errors.stage", "TASK_POLL")?;
+    check_header(&found, "__connect.errors.class.name", "postgres-cdc")?;
+    let records = kafka.read(&topic).await?;
+    let of_id = |id: u8| {
+        let key = format!(r#"{{"id":{id}}}"#);
+        records.iter().filter(|record| record.key.as_deref() == Some(key.as_bytes())).count()
+    };
+    let counts: Vec<usize> = (1..=5).map(of_id).collect();
+    ensure!(counts == [1, 0, 1, 0, 1], "the topic has {records:?}");
+    rig.worker.delete_leftovers(&name).await?;
+    database.drop().await
 }
 
 fn tolerant(letters: &str) -> Value {

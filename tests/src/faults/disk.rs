@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use super::rig::{Rig, check_lines, count, file_sink, s3_sink, with};
+use super::rig::{Rig, check_lines, count, file_sink, s3_sink};
 use crate::bucket::Bucket;
 use crate::kafka::{Kafka, Message};
-use crate::{pipeline, server};
+use crate::{pipeline, server, with};
 
 /// The size of the disk.
 const SIZE: usize = 4 << 20;

@@ -3,10 +3,11 @@
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
-use super::rig::{Rig, append, check_lines, file_sink, lines, s3_sink, source, with};
+use super::rig::{Rig, append, check_lines, file_sink, lines, s3_sink, source};
 use crate::bucket::Bucket;
 use crate::proxy::Proxy;
 use crate::server;
+use crate::with;
 
 /// A worker that starts before Kafka says what it waits for, and is ready when Kafka is there.
 pub(super) async fn at_start() -> Result<()> {

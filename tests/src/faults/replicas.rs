@@ -3,9 +3,10 @@
 use anyhow::Result;
 use serde_json::json;
 
-use super::rig::{Rig, append, check_lines, file_sink, lines, source, with};
+use super::rig::{Rig, append, check_lines, file_sink, lines, source};
 use crate::kafka::Kafka;
 use crate::server;
+use crate::with;
 
 /// Three replicas on one broker: for an internal topic, a source's topic and a dead letter queue. Each
 /// is waited for, and somebody who makes the topic ends the waiting.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::bucket::Bucket;
 use crate::pipeline::Shape;
 use crate::worker::Worker;
-use crate::{pipeline, server, unique};
+use crate::{pipeline, server, unique, with};
 
 /// A folder, names that nobody else uses, and a worker.
 pub(super) struct Rig {
@@ -16,15 +16,6 @@ pub(super) struct Rig {
     pub(super) fleet: String,
     pub(super) worker: Worker,
 }
-
-/// `config`, and over it `more`.
-pub(super) fn with(mut config: Value, more: Value) -> Value {
-    if let (Value::Object(config), Value::Object(more)) = (&mut config, more) {
-        config.extend(more);
-    }
-    config
-}
-
 /// Lines of `file` to `topic`.
 pub(super) fn source(file: &Path, topic: &str) -> Value {
     pipeline::source(file, topic, Shape::OnePartition)

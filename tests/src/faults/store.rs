@@ -3,11 +3,11 @@
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use super::rig::{Rig, count, s3_sink, with};
+use super::rig::{Rig, count, s3_sink};
 use crate::bucket::Bucket;
 use crate::kafka::{Kafka, Message};
 use crate::proxy::Proxy;
-use crate::{permissions, pipeline, server, stack, unique};
+use crate::{permissions, pipeline, server, stack, unique, with};
 
 /// Numbered records, of which every ten are an object.
 fn records(from: usize, to: usize) -> Vec<Message> {

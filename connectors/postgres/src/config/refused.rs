@@ -87,14 +87,14 @@ not_yet! {
     "snapshot.query.mode.custom.name" snapshot_query_custom = "", "classes of Java are not run";
     /// Whether comments are read for schemas. Not supported.
     "include.schema.comments" schema_comments = "false", "comments are not read";
-    /// What happens to events that can't be handled. Not supported: what fails in transforms and converters
-    /// goes the way of `errors.tolerance`, and a row that can't be read stops the task.
+    /// What happens to events that can't be handled. Not supported: `errors.tolerance` says it for each
+    /// connector, with a dead letter queue.
     "event.processing.failure.handling.mode" failure_handling = "fail",
-        "errors.tolerance goes for what fails behind the source; a row that can't be read stops the task";
-    /// What happens to values that can't be converted. Not supported: the task stops, and names the table
-    /// and the column.
+        "a row that can't be shown goes the way of errors.tolerance, to the dead letter queue if there is one";
+    /// What happens to values that can't be converted. Not supported: a value is never replaced by null, and a
+    /// row with one that can't be shown goes the way of `errors.tolerance`.
     "event.converting.failure.handling.mode" converting_failure = "fail",
-        "a value is never replaced by null; a row that can't be read stops the task";
+        "a value is never replaced by null; a row that can't be shown goes the way of errors.tolerance";
     /// Whether metadata go to OpenLineage. Not supported.
     "openlineage.integration.enabled" open_lineage = "false", "OpenLineage is not supported";
 }

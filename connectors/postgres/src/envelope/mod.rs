@@ -21,6 +21,32 @@ use crate::config::Config;
 use crate::lsn::Lsn;
 use crate::table::{Row, Table};
 use crate::types::Codec;
+use crate::unreadable::Read;
+
+/// What is done to rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Create,
+    Update,
+    Delete,
+    Truncate,
+}
+
+/// The operation of a row that a snapshot has read.
+const READ: &str = "r";
+
+impl Operation {
+    /// As records and settings have it.
+    #[must_use]
+    pub(crate) const fn text(self) -> &'static str {
+        match self {
+            Self::Create => "c",
+            Self::Update => "u",
+            Self::Delete => "d",
+            Self::Truncate => "t",
+        }
+    }
+}
 
 /// What happened to a row.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,7 +126,10 @@ pub(crate) struct Source {
 
 /// The block `source` that records have in common.
 #[derive(Debug, Clone)]
-pub(crate) struct Block(Value);
+pub(crate) struct Block {
+    of: Source,
+    value: Value,
+}
 
 /// The place of a change in its transaction, for `provide.transaction.metadata`.
 #[derive(Debug, Clone, Copy)]
@@ -227,10 +256,10 @@ impl Envelopes {
     /// # Errors
     /// None that can happen: the struct is this module's.
     pub(crate) fn block(&self, table: &Table, source: &Source) -> Result<Block> {
-        let Value::Struct(source) = self.source(&table.names, source)? else {
+        let Value::Struct(block) = self.source(&table.names, source)? else {
             return Err(towpath_sdk::Error::internal("make the block source"));
         };
-        Ok(Block(Value::Struct(source.shared())))
+        Ok(Block { of: *source, value: Value::Struct(block.shared()) })
     }
 
     /// The record of a row that a snapshot has read.
@@ -240,13 +269,17 @@ impl Envelopes {
     pub(crate) fn read(
         &self,
         table: &Table,
-        row: Row,
-        Block(source): &Block,
+        row: Read,
+        block: &Block,
         now: Timestamp,
     ) -> Result<Record> {
+        let row = match row {
+            Ok(row) => row,
+            Err(unreadable) => return Ok(unreadable.record(table, READ, &block.of)),
+        };
         let key = table.key_of(&row)?;
-        let after = Value::Struct(row.shown);
-        let value = envelope(table, "r", Value::Null, after, source.clone(), Value::Null, now)?;
+        let (after, source) = (Value::Struct(row.shown), block.value.clone());
+        let value = envelope(table, READ, Value::Null, after, source, Value::Null, now)?;
         Ok(self.record(&table.topic, key, value, None))
     }
 
@@ -284,7 +317,7 @@ impl Envelopes {
         match (change, moved) {
             (Change::Create(row), _) => {
                 let key = table.key_of(&row)?;
-                push("c", Value::Null, Value::Struct(row.shown), key, None)
+                push(Operation::Create.text(), Value::Null, Value::Struct(row.shown), key, None)
             }
             (Change::Update { before: Some(before), after }, Some((old, new))) => {
                 let header = |key: &str, datum: &Datum| Header {
@@ -293,7 +326,7 @@ impl Envelopes {
                 };
                 let newkey = header("__debezium.newkey", &new);
                 push(
-                    "d",
+                    Operation::Delete.text(),
                     Value::Struct(before.shown),
                     Value::Null,
                     old.clone(),
@@ -306,14 +339,22 @@ impl Envelopes {
                 let (source, transaction) =
                     (self.source(&table.names, source)?, Self::transaction(source, order())?);
                 let after = Value::Struct(after.shown);
-                let value = envelope(table, "c", Value::Null, after, source, transaction, now)?;
+                let value = envelope(
+                    table,
+                    Operation::Create.text(),
+                    Value::Null,
+                    after,
+                    source,
+                    transaction,
+                    now,
+                )?;
                 out.push(self.record(&table.topic, new, value, Some(oldkey)));
                 Ok(())
             }
             (Change::Update { before, after }, _) => {
                 let key = table.key_of(&after)?;
                 push(
-                    "u",
+                    Operation::Update.text(),
                     before.map_or(Value::Null, |before| Value::Struct(before.shown)),
                     Value::Struct(after.shown),
                     key,
@@ -322,13 +363,21 @@ impl Envelopes {
             }
             (Change::Delete(row), _) => {
                 let key = table.key_of(&row)?;
-                push("d", Value::Struct(row.shown), Value::Null, key.clone(), None)?;
+                push(
+                    Operation::Delete.text(),
+                    Value::Struct(row.shown),
+                    Value::Null,
+                    key.clone(),
+                    None,
+                )?;
                 if self.tombstones && table.has_key() {
                     out.push(self.record(&table.topic, key, Datum::null(), None));
                 }
                 Ok(())
             }
-            (Change::Truncate, _) => push("t", Value::Null, Value::Null, Datum::null(), None),
+            (Change::Truncate, _) => {
+                push(Operation::Truncate.text(), Value::Null, Value::Null, Datum::null(), None)
+            }
         }
     }
 

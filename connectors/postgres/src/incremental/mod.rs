@@ -35,6 +35,7 @@ use crate::lsn::Lsn;
 use crate::notification::{Aggregate, Notification, Notifier};
 use crate::signal::Execute;
 use crate::table::{Row, Table};
+use crate::unreadable::Read;
 use ids::{Recent, Xid};
 use job::{Progress, Request};
 pub(crate) use read::Readers;
@@ -226,8 +227,9 @@ impl Incremental {
         Ok(())
     }
 
-    /// A change is about to be handed over; `after` is the row after it. What is not known of it is taken
-    /// from the row that was read.
+    /// A change is about to be handed over; `after` is the row after it, if that can be shown. What is not
+    /// known of it is taken from the row that was read; where that can't be, the row is returned, and is to
+    /// be handed over before the change.
     pub(crate) fn change(
         &mut self,
         table: &Table,
@@ -235,12 +237,14 @@ impl Incremental {
         images: &Images<'_>,
         after: Option<&mut Row>,
         out: &mut Out<'_>,
-    ) {
-        let Some(job) = self.jobs.get_mut(&*table.collection) else { return };
-        if job.change(table, xid, images, after) {
+    ) -> Option<Read> {
+        let job = self.jobs.get_mut(&*table.collection)?;
+        let (read, is_again) = job.change(table, xid, images, after);
+        if is_again {
             let prefix = &self.readers.config.topic_prefix;
             out.marks.push(job::mark(out.records.len(), prefix, &job.request, &job.progress));
         }
+        read
     }
 
     /// Asks for the next chunks.

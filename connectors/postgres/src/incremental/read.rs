@@ -20,7 +20,8 @@ use crate::config::Config;
 use crate::lsn::Lsn;
 use crate::rules::Rules;
 use crate::snapshot::copy::{self, Format, Rows};
-use crate::table::{Field, Row, Table};
+use crate::table::{Field, Table};
+use crate::unreadable::{self, Read};
 use crate::wire::{Target, quote_identifier, quote_literal};
 
 /// How the server is reached, and what is made of its rows.
@@ -223,7 +224,7 @@ struct Reading<'a> {
 
 /// A row as it came: its columns, and the texts of the key's and the order's.
 struct Line {
-    row: Row,
+    row: Read,
     identity: Option<Key>,
     order: Key,
     bytes: usize,
@@ -342,12 +343,8 @@ impl Reading<'_> {
 
 fn read_line(table: &Table, identity: usize, line: &copy::Row) -> Result<Line> {
     let bytes = line.len();
-    let mut fields = line.fields();
-    let of_columns = table.shown().map(|(_, is_wanted)| match is_wanted {
-        true => fields.next().unwrap_or(Field::Null),
-        false => Field::Null,
-    });
-    let row = table.decode(of_columns)?;
+    let row = unreadable::read(table, || table.spread(line.fields()))?;
+    let mut fields = line.fields().skip(table.shown().filter(|(_, is_wanted)| *is_wanted).count());
     let of_identity = fields.by_ref().take(identity).map(|field| match field {
         Field::Null => Ok(NULL.to_owned()),
         field => text(field),

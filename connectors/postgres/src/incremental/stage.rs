@@ -11,10 +11,11 @@ use towpath_sdk::background::Background;
 use super::ids::{Recent, Xid};
 use super::job::{Progress, Request};
 use super::read::Reader;
-use super::window::{Chunk, Key, NULL, Touch, Touched, Window};
+use super::window::{After, Chunk, Key, NULL, Touch, Touched, Window};
 use crate::lsn::Lsn;
 use crate::pgoutput::{Column, Old, Tuple};
 use crate::table::{Row, Table};
+use crate::unreadable::Read;
 
 /// Bytes of a chunk, about.
 const CHUNK_BYTES: usize = 8 * 1024 * 1024;
@@ -121,7 +122,7 @@ impl Job {
 
     /// The rows whose turn has come, with how they were decoded and their bytes; `None` if they have to
     /// be read again.
-    pub(super) fn close(&mut self) -> Option<(Arc<Table>, Vec<Row>, usize)> {
+    pub(super) fn close(&mut self) -> Option<(Arc<Table>, Vec<Read>, usize)> {
         let stage = std::mem::replace(&mut self.stage, Stage::Idle);
         let Stage::Open { window, progress } = stage else { return None };
         if window.is_void() || self.is_anew {
@@ -142,26 +143,26 @@ impl Job {
         self.limit = (CHUNK_BYTES / each.max(1)).clamp(1, most);
     }
 
-    /// A change is about to be handed over; `after` is the row after it. Whether it has to be stored what
-    /// is to be read once more.
+    /// A change is about to be handed over; `after` is the row after it, if that can be shown. What was read
+    /// and is to be handed over before it, and whether it has to be stored what is to be read once more.
     pub(super) fn change(
         &mut self,
         table: &Table,
         xid: Xid,
         images: &Images<'_>,
-        mut after: Option<&mut Row>,
-    ) -> bool {
+        after: Option<&mut Row>,
+    ) -> (Option<Read>, bool) {
         let old = images.old.map(|old| key_before(table, old));
         let new = images.new.map(|new| key_of(table, new));
         let (old, new) = match (old, new) {
             // TRUNCATE.
             (None, None) => {
                 self.stage.truncate(xid);
-                return false;
+                return (None, false);
             }
             (_, Some(None)) | (Some(None), _) => {
                 self.stage.unknown(xid);
-                return false;
+                return (None, false);
             }
             // A delete.
             (Some(Some(old)), None) => (None, old),
@@ -169,21 +170,28 @@ impl Job {
             (None, Some(Some(new))) => (None, new),
         };
         let moved_to = old.is_some().then(|| new.clone());
-        let touch = Touch { xid, old, new, after: after.as_deref_mut() };
-        match &mut self.stage {
-            Stage::Idle => {}
-            Stage::Reading { touched, .. } => touched.change(table, touch),
-            Stage::Open { window, .. } => window.change(table, touch),
-        }
-        // Where it went may have been read before, and where it was may never be.
-        match moved_to {
-            Some(key) if after.is_some_and(|after| after.is_partial()) => {
-                self.fresh.insert(key.clone());
-                self.is_anew |= self.progress.read_again([key]);
-                true
+        let after = match (after, images.new) {
+            (Some(row), _) => After::Row(row),
+            (None, Some(new)) => After::Unreadable { is_partial: leaves_out(new) },
+            (None, None) => After::Gone,
+        };
+        let mut touch = Touch { xid, old, new, after };
+        let read = match &mut self.stage {
+            Stage::Idle => None,
+            Stage::Reading { touched, .. } => {
+                touched.change(table, &touch);
+                None
             }
-            _ => false,
+            Stage::Open { window, .. } => window.change(table, &mut touch),
+        };
+        // Where it went may have been read before, and where it was may never be.
+        let again = moved_to.filter(|_| touch.after.is_partial());
+        let is_again = again.is_some();
+        if let Some(key) = again {
+            self.fresh.insert(key.clone());
+            self.is_anew |= self.progress.read_again([key]);
         }
+        (read, is_again)
     }
 }
 
@@ -204,6 +212,11 @@ impl Stage {
             Self::Open { window, .. } => window.truncate(xid),
         }
     }
+}
+
+/// Whether the stream did not send all of a row.
+fn leaves_out(row: &Tuple) -> bool {
+    row.columns().any(|column| matches!(column, Column::Unchanged))
 }
 
 /// The key of a row as the stream has it; `None` if that does not say.

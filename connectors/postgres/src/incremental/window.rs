@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::ids::{Seen, Xid};
 use crate::lsn::Lsn;
 use crate::table::{Row, Table};
+use crate::unreadable::Read;
 
 /// What a row is known by: the texts of its key's columns.
 pub(crate) type Key = Vec<String>;
@@ -31,7 +32,7 @@ pub(crate) struct Chunk {
     /// All that it sees was committed before this.
     pub(crate) high: Lsn,
     /// The rows, each with what it is known by; a table without a key has rows that are known by nothing.
-    pub(crate) rows: Vec<(Option<Key>, Row)>,
+    pub(crate) rows: Vec<(Option<Key>, Read)>,
     /// Bytes of the rows as they came.
     pub(crate) bytes: usize,
 }
@@ -46,7 +47,33 @@ pub(crate) struct Touch<'a> {
     /// The key of the row that it is about.
     pub(crate) new: Key,
     /// The row after it.
-    pub(crate) after: Option<&'a mut Row>,
+    pub(crate) after: After<'a>,
+}
+
+/// The row after a change.
+#[derive(Debug)]
+pub(crate) enum After<'a> {
+    /// There is none.
+    Gone,
+    /// As it is shown.
+    Row(&'a mut Row),
+    /// It can't be shown.
+    Unreadable {
+        /// Whether it was sent without some values.
+        is_partial: bool,
+    },
+}
+
+impl After<'_> {
+    /// Whether values are left out of it.
+    #[must_use]
+    pub(crate) fn is_partial(&self) -> bool {
+        match self {
+            Self::Gone => false,
+            Self::Row(row) => row.is_partial(),
+            Self::Unreadable { is_partial } => *is_partial,
+        }
+    }
 }
 
 /// What the stream changed while a chunk was being read.
@@ -68,7 +95,7 @@ pub(crate) struct Window {
     table: Arc<Table>,
     seen: Seen,
     high: Lsn,
-    rows: Vec<Option<Row>>,
+    rows: Vec<Option<Read>>,
     by_key: HashMap<Key, usize>,
     bytes: usize,
     is_void: bool,
@@ -76,21 +103,20 @@ pub(crate) struct Window {
 
 impl Touched {
     /// A change was handed over.
-    pub(crate) fn change(&mut self, table: &Table, touch: Touch<'_>) {
+    pub(crate) fn change(&mut self, table: &Table, touch: &Touch<'_>) {
         let Touch { xid, old, new, after } = touch;
         let names = self.names.get_or_insert_with(|| table.shape.key.clone());
         if *names != table.shape.key {
             return self.unknown();
         }
-        let is_partial = after.is_some_and(|after| after.is_partial());
-        for (key, is_partial) in old.map(|old| (old, false)).into_iter().chain([(new, is_partial)])
-        {
-            if self.keys.len() >= TOUCHED && !self.keys.contains_key(&key) {
+        let is_partial = after.is_partial();
+        for (key, is_partial) in old.iter().map(|old| (old, false)).chain([(new, is_partial)]) {
+            if self.keys.len() >= TOUCHED && !self.keys.contains_key(key) {
                 self.is_unknown = true;
                 return;
             }
-            let known = self.keys.entry(key).or_insert((xid, false));
-            *known = (xid, known.1 || is_partial);
+            let known = self.keys.entry(key.clone()).or_insert((*xid, false));
+            *known = (*xid, known.1 || is_partial);
         }
     }
 
@@ -160,22 +186,26 @@ impl Window {
     }
 
     /// A change is about to be handed over. If the row that was read does not show it, the change stands
-    /// for the row; what it left alone is taken from the row.
-    pub(crate) fn change(&mut self, table: &Table, touch: Touch<'_>) {
+    /// for the row; what it left alone is taken from the row. Where it can't be, since one of the two can't
+    /// be shown, the row is returned, and its turn is before the change.
+    pub(crate) fn change(&mut self, table: &Table, touch: &mut Touch<'_>) -> Option<Read> {
         let Touch { xid, old, new, after } = touch;
-        if self.seen.sees(xid) {
-            return;
+        if self.seen.sees(*xid) {
+            return None;
         }
         if self.table.shape.key != table.shape.key || *self.table.row != *table.row {
             // The table has been altered since.
             self.is_void = true;
-            return;
+            return None;
         }
-        let before = old.and_then(|old| self.take(&old));
-        let at = self.take(&new);
-        if let (Some(after), Some(row)) = (after, before.or(at)) {
-            after.fill_unchanged(&row);
+        let before = old.as_ref().and_then(|old| self.take(old));
+        let at = self.take(new);
+        match (after, before.or(at)?) {
+            (After::Row(after), Ok(row)) => after.fill_unchanged(&row),
+            (after, row) if after.is_partial() => return Some(row),
+            _ => {}
         }
+        None
     }
 
     /// All rows are about to be removed.
@@ -191,14 +221,14 @@ impl Window {
         self.is_void |= !self.seen.sees(xid);
     }
 
-    fn take(&mut self, key: &Key) -> Option<Row> {
+    fn take(&mut self, key: &Key) -> Option<Read> {
         let at = self.by_key.remove(key)?;
         self.rows.get_mut(at)?.take()
     }
 
     /// What is handed over at the end, in the order in which it was read, and its bytes.
     #[must_use]
-    pub(crate) fn close(self) -> (Arc<Table>, Vec<Row>, usize) {
+    pub(crate) fn close(self) -> (Arc<Table>, Vec<Read>, usize) {
         (self.table, self.rows.into_iter().flatten().collect(), self.bytes)
     }
 }

@@ -16,7 +16,8 @@ use super::plan::{Range, Slice, Tid};
 use crate::catalog::Heap;
 use crate::client::failed;
 use crate::envelope::{Envelopes, Source};
-use crate::table::{Field, Row, Table};
+use crate::table::Table;
+use crate::unreadable;
 use crate::wire::quote_identifier;
 
 /// Bytes of rows in a chunk, about.
@@ -112,7 +113,9 @@ where
                     now = shared.clock.now();
                 }
                 filling.bytes += row.len();
-                let (tid, row) = decode(reading, &row)?;
+                let tid = tid(reading, &row)?;
+                let places = usize::from(reading.has_places);
+                let row = unreadable::read(table, || table.spread(row.fields().skip(places)))?;
                 filling.records.push(shared.envelopes.read(table, row, &block, now)?);
                 last = tid;
             }
@@ -136,17 +139,10 @@ fn query(reading: &Reading, slice: &Slice) -> String {
     format!("copy (select {columns} from {from} where {condition}) to stdout (format {format})")
 }
 
-/// A row, and its place.
-fn decode(reading: &Reading, row: &copy::Row) -> Result<(Option<Tid>, Row)> {
-    let mut fields = row.fields();
-    let tid = if reading.has_places { fields.tid() } else { None };
-    if reading.has_places && tid.is_none() {
-        return Err(Error::internal("read a row's ctid"));
+/// The place of a row, if its table has places.
+fn tid(reading: &Reading, row: &copy::Row) -> Result<Option<Tid>> {
+    if !reading.has_places {
+        return Ok(None);
     }
-    // Columns that are not shown were not asked for.
-    let fields = reading.table.shown().map(|(_, is_shown)| match is_shown {
-        true => fields.next().unwrap_or(Field::Null),
-        false => Field::Null,
-    });
-    Ok((tid, reading.table.decode(fields)?))
+    row.fields().tid().map(Some).ok_or_else(|| Error::internal("read a row's ctid"))
 }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::Client;
-use towpath_sdk::{Error, Result};
+use towpath_sdk::{Error, ErrorKind, Result};
 
 use super::Reader;
 use crate::catalog::{self, Types};
-use crate::envelope::{Change, Envelopes, Order, SnapshotMark, Source};
+use crate::envelope::{Change, Envelopes, Operation, Order, SnapshotMark, Source};
 use crate::heartbeat;
 use crate::incremental::Images;
 use crate::lsn::Lsn;
@@ -20,6 +20,7 @@ use crate::pgoutput::{
     Begin, Column, Commit, Logical, Message, Old, Relation, ReplicaIdentity, Tuple,
 };
 use crate::table::{ColumnShape, Field, Row, Shape, Table};
+use crate::unreadable::Unreadable;
 
 /// How often a change that the log tells of is looked for in the catalog again, and how long it takes
 /// to become visible.
@@ -47,35 +48,23 @@ impl Reader<'_> {
             Message::Relation(relation) => self.relation(relation).await?,
             Message::Insert(insert) => {
                 let images = Images { old: None, new: Some(&insert.new) };
-                let is_new = self.row(lsn, insert.relation, &images, |table| {
-                    Ok(Change::Create(table.decode(fields(&insert.new))?))
-                })?;
+                let is_new = self.row(lsn, insert.relation, Operation::Create, &images)?;
                 if is_new && self.signals == Some(insert.relation) {
                     self.written(&insert.new).await?;
                 }
             }
             Message::Update(update) => {
                 let images = Images { old: update.old.as_ref(), new: Some(&update.new) };
-                self.row(lsn, update.relation, &images, |table| {
-                    let before =
-                        update.old.as_ref().map(|old| decode_old(table, old)).transpose()?;
-                    let mut after = table.decode(fields(&update.new))?;
-                    if let (Some(Old::Row(_)), Some(before)) = (&update.old, &before) {
-                        after.fill_unchanged(before);
-                    }
-                    Ok(Change::Update { before, after })
-                })?;
+                self.row(lsn, update.relation, Operation::Update, &images)?;
             }
             Message::Delete(delete) => {
                 let images = Images { old: Some(&delete.old), new: None };
-                self.row(lsn, delete.relation, &images, |table| {
-                    Ok(Change::Delete(decode_old(table, &delete.old)?))
-                })?;
+                self.row(lsn, delete.relation, Operation::Delete, &images)?;
             }
             Message::Truncate(truncate) => {
                 for relation in truncate.relations {
                     let images = Images { old: None, new: None };
-                    self.row(lsn, relation, &images, |_| Ok(Change::Truncate))?;
+                    self.row(lsn, relation, Operation::Truncate, &images)?;
                 }
             }
             Message::Logical(logical) => self.logical(lsn, &logical)?,
@@ -195,8 +184,8 @@ impl Reader<'_> {
         &mut self,
         lsn: Lsn,
         relation: u32,
+        operation: Operation,
         images: &Images<'_>,
-        decode: impl FnOnce(&Table) -> Result<Change>,
     ) -> Result<bool> {
         let is_old = self.resume.skips(lsn);
         if is_old && !self.of.config.records.provide_transaction_metadata {
@@ -207,25 +196,12 @@ impl Reader<'_> {
         })?;
         if let Some(table) = found.clone() {
             self.of.meters.saw(&table.collection, lsn, self.trail.ts_us.unwrap_or_default());
-            let mut change = decode(&table)?;
-            if !is_old && self.of.incremental.is_active() {
-                self.beside(&table, images, &mut change);
-            }
-            if let Change::Update { after, .. } = &mut change {
-                table.show_placeholder(after);
-            }
-            let operation = match &change {
-                Change::Create(_) => "c",
-                Change::Update { .. } => "u",
-                Change::Delete(_) => "d",
-                Change::Truncate => "t",
-            };
-            let is_skipped = self.of.config.filters.skips(operation)
-                || self.of.config.columns.skip_messages_without_change && change.shows_nothing();
-            match is_skipped {
-                true => {}
-                false if is_old => self.count_old(&table, &change)?,
-                false => self.show(lsn, &table, change)?,
+            let skips = self.of.config.filters.skips(operation.text());
+            match decode(&table, operation, images) {
+                Ok(change) => self.decoded(lsn, &table, images, change, is_old, skips)?,
+                Err(why) if why.kind() != ErrorKind::Data => return Err(why),
+                Err(_) if is_old => {}
+                Err(why) => self.refuse(lsn, &table, operation, images, why, skips)?,
             }
         }
         if !is_old {
@@ -234,15 +210,53 @@ impl Reader<'_> {
         Ok(!is_old)
     }
 
-    /// Tells a snapshot that goes on beside the stream of a change.
-    fn beside(&mut self, table: &Table, images: &Images<'_>, change: &mut Change) {
-        let after = match change {
-            Change::Create(after) | Change::Update { after, .. } => Some(after),
-            _ => None,
-        };
-        let Some(xid) = self.trail.tx_id else { return };
-        let (incremental, mut out) = self.incremental();
-        incremental.change(table, xid, images, after, &mut out);
+    fn decoded(
+        &mut self,
+        lsn: Lsn,
+        table: &Table,
+        images: &Images<'_>,
+        mut change: Change,
+        is_old: bool,
+        skips: bool,
+    ) -> Result<()> {
+        if !is_old {
+            let after = match &mut change {
+                Change::Create(after) | Change::Update { after, .. } => Some(after),
+                _ => None,
+            };
+            self.beside(table, images, after)?;
+        }
+        if let Change::Update { after, .. } = &mut change {
+            table.show_placeholder(after);
+        }
+        if skips || self.of.config.columns.skip_messages_without_change && change.shows_nothing() {
+            return Ok(());
+        }
+        if is_old { self.count_old(table, &change) } else { self.show(lsn, table, change) }
+    }
+
+    /// Hands over that a change can't be shown. Transaction metadata do not count it, since nobody finds
+    /// it in a topic.
+    fn refuse(
+        &mut self,
+        lsn: Lsn,
+        table: &Table,
+        operation: Operation,
+        images: &Images<'_>,
+        why: Error,
+        skips: bool,
+    ) -> Result<()> {
+        self.beside(table, images, None)?;
+        if skips {
+            return Ok(());
+        }
+        self.is_idle = false;
+        let before = images.old.map(|old| old_fields(table, old).collect());
+        let after = images.new.map(|new| fields(new).collect());
+        let (operation, source) = (operation.text(), self.source(lsn));
+        let refused = Unreadable::new(table, [before, after], why);
+        self.piece.records.push(refused.record(table, operation, &source));
+        Ok(())
     }
 
     /// Counts a change that was shown before, so that those after it have the numbers they would have.
@@ -391,15 +405,35 @@ fn fields(tuple: &Tuple) -> impl Iterator<Item = Field<'_>> {
 }
 
 /// The row before a change; columns that are not part of the identity are not there.
-fn decode_old(table: &Table, old: &Old) -> Result<Row> {
-    match old {
-        Old::Row(tuple) => table.decode(fields(tuple)),
-        Old::Key(tuple) => {
-            let columns = fields(tuple).zip(&table.shape.columns);
-            table.decode(columns.map(|(field, column)| match field {
-                Field::Null if !column.is_identity => Field::Absent,
-                field => field,
-            }))
+fn old_fields<'a>(table: &'a Table, old: &'a Old) -> impl Iterator<Item = Field<'a>> {
+    let (tuple, is_key) = match old {
+        Old::Row(tuple) => (tuple, false),
+        Old::Key(tuple) => (tuple, true),
+    };
+    fields(tuple).zip(&table.shape.columns).map(move |(field, column)| match field {
+        Field::Null if is_key && !column.is_identity => Field::Absent,
+        field => field,
+    })
+}
+
+/// What happened to a row.
+///
+/// # Errors
+/// [`ErrorKind::Data`] if a value can't be shown.
+fn decode(table: &Table, operation: Operation, images: &Images<'_>) -> Result<Change> {
+    let old = || images.old.map(|old| table.decode(old_fields(table, old))).transpose();
+    let new = || images.new.map(|new| table.decode(fields(new))).transpose();
+    let whole = |row: Option<Row>| row.ok_or_else(|| Error::internal("find the row of a change"));
+    Ok(match operation {
+        Operation::Create => Change::Create(whole(new()?)?),
+        Operation::Update => {
+            let (before, mut after) = (old()?, whole(new()?)?);
+            if let (Some(Old::Row(_)), Some(before)) = (images.old, &before) {
+                after.fill_unchanged(before);
+            }
+            Change::Update { before, after }
         }
-    }
+        Operation::Delete => Change::Delete(whole(old()?)?),
+        Operation::Truncate => Change::Truncate,
+    })
 }

@@ -11,10 +11,11 @@ use super::Reader;
 use crate::catalog::{self, Listed};
 use crate::config::Config;
 use crate::envelope::{SnapshotMark, Source};
-use crate::incremental::{Incremental, Out, Wake};
+use crate::incremental::{Images, Incremental, Out, Wake};
 use crate::lsn::Lsn;
 use crate::pgoutput::Tuple;
 use crate::signal::{Command, table};
+use crate::table::{Row, Table};
 
 impl Reader<'_> {
     /// What is read beside the stream, and where its rows go.
@@ -24,18 +25,43 @@ impl Reader<'_> {
         (&mut of.incremental, out)
     }
 
+    /// Where rows come from that are read beside the stream.
+    fn source_beside(&self) -> Source {
+        Source {
+            snapshot: SnapshotMark::Incremental,
+            ts_us: self.of.clock.now().millis().saturating_mul(1000),
+            tx_id: None,
+            ..self.source(self.position.last())
+        }
+    }
+
+    /// Tells a snapshot that goes on beside the stream of a change; `after` is the row after it, if that can
+    /// be shown.
+    pub(super) fn beside(
+        &mut self,
+        table: &Table,
+        images: &Images<'_>,
+        after: Option<&mut Row>,
+    ) -> Result<()> {
+        let Some(xid) = self.trail.tx_id.filter(|_| self.of.incremental.is_active()) else {
+            return Ok(());
+        };
+        let (incremental, mut out) = self.incremental();
+        if let Some(row) = incremental.change(table, xid, images, after, &mut out) {
+            let (envelopes, now) = (self.of.envelopes, self.of.clock.now());
+            let block = envelopes.block(table, &self.source_beside())?;
+            self.piece.records.push(envelopes.read(table, row, &block, now)?);
+            self.is_idle = false;
+        }
+        Ok(())
+    }
+
     /// All that was committed before `upto` was handed over, and nothing else.
     pub(super) fn all_was_handed_over(&mut self, upto: Lsn) -> Result<()> {
         if !self.of.incremental.is_active() {
             return Ok(());
         }
-        let now = self.of.clock.now().millis().saturating_mul(1000);
-        let source = Source {
-            snapshot: SnapshotMark::Incremental,
-            ts_us: now,
-            tx_id: None,
-            ..self.source(self.position.last())
-        };
+        let source = self.source_beside();
         let before = self.piece.records.len();
         let envelopes = self.of.envelopes;
         let (incremental, mut out) = self.incremental();

@@ -52,6 +52,7 @@ mod snapshots;
 #[cfg(test)]
 mod source;
 #[cfg(test)]
+mod unreadable;
 mod values;
 #[cfg(test)]
 mod workload;

@@ -1,13 +1,14 @@
 //! A polled batch becomes bytes.
 //!
 //! Duty: run the chain over a batch on a thread of the data plane, with retries of stages that may
-//! heal, and apply `errors.tolerance` to records that fail.
+//! heal, and apply `errors.tolerance` to records that fail, and to those that the source refused.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use towpath_formats::dlq::Stage;
 use towpath_sdk::context::Backoff;
 use towpath_sdk::error::{Action, Error, ErrorKind, Result};
 use towpath_sdk::java_text::java_text;
@@ -34,7 +35,7 @@ pub(super) struct Converter {
     pub(super) tolerance: Arc<Tolerance>,
     pub(super) dead_letters: Option<Arc<DeadLetters>>,
     pub(super) metrics: TaskMetrics,
-    /// The class name of the source task, for faults in producing.
+    /// The class name of the source task, for faults in reading and producing.
     pub(super) class: Arc<str>,
 }
 
@@ -73,6 +74,12 @@ impl Converter {
             alone: false,
         };
         for record in batch.records {
+            if let Some(why) = record.refusal() {
+                let (stage, class) = (Stage::TaskPoll, Arc::clone(&self.class));
+                let fault = Fault::new(stage, class, Arc::clone(why));
+                converted.letters.extend(self.reject(&fault, || as_text(&record))?);
+                continue;
+            }
             match self.encode(record, &mut scratch).await {
                 Ok(Some(out)) => {
                     converted.bytes += out.size();
@@ -107,11 +114,7 @@ impl Converter {
             }
             let Some(record) = records.get(failure.index) else { continue };
             let error = Error::new(ErrorKind::TooLarge, failure.error.text);
-            let fault = Fault::new(
-                towpath_formats::dlq::Stage::KafkaProduce,
-                Arc::clone(&self.class),
-                error,
-            );
+            let fault = Fault::new(Stage::KafkaProduce, Arc::clone(&self.class), error);
             letters.extend(self.reject(&fault, || record.clone())?);
         }
         Ok(letters)

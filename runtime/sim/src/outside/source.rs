@@ -21,7 +21,7 @@ use towpath_sdk::source::{Budget, Mark, SourceBatch, TaskShare};
 use towpath_sdk::value::{Datum, Value};
 use towpath_sdk::{Error, ErrorKind, Result};
 
-use super::{Name, Violations, no_settings};
+use super::{Name, Violations, is_every, no_settings};
 use crate::cluster::SimCluster;
 
 /// How a simulated source behaves.
@@ -39,6 +39,8 @@ pub struct SourceBehaviour {
     pub batch: usize,
     /// How long a record takes to come into being.
     pub interval: Duration,
+    /// Which records it can't show; see [`is_every`].
+    pub refuses_every: Option<u64>,
     /// Share of polls that fail.
     pub failures: f64,
     /// Whether a task goes back when it is told to. It must: for twins.
@@ -54,6 +56,7 @@ impl Default for SourceBehaviour {
             keys: 3,
             batch: 12,
             interval: Duration::from_millis(200),
+            refuses_every: Some(13),
             failures: 0.01,
             rewinds: true,
         }
@@ -250,7 +253,8 @@ impl Task {
 
     /// Some records of `partition`. Nothing waits in here, so nothing is lost if the poll is dropped.
     fn take(&mut self, partition: u64, available: u64, room: Budget) -> SourceBatch {
-        let SourceBehaviour { topic, records, keys, batch, .. } = &self.outside.behaviour;
+        let SourceBehaviour { topic, records, keys, batch, refuses_every, .. } =
+            &self.outside.behaviour;
         let from = self.positions.get(&partition).copied().unwrap_or(0);
         let most = 1 + self.outside.sim.pick((*batch).min(room.records));
         let upto = available.min(from + most as u64);
@@ -260,7 +264,11 @@ impl Task {
             let name = Name { partition, number };
             let text = |text: String| Datum::schemaless(Value::String(text.into()));
             let record = Record::new(Arc::clone(&topic), text(name.to_string()));
-            taken.records.push(record.with_key(text(name.key(*keys))));
+            let record = record.with_key(text(name.key(*keys)));
+            taken.records.push(match is_every(number, *refuses_every) {
+                true => record.refused(Error::data("show a record (simulated)")),
+                false => record,
+            });
             // A transaction of the source ends at every seventh record, a mark may be anywhere.
             let boundary = number % 7 == 6 || number + 1 == *records;
             if boundary || self.outside.sim.chance(0.3) {

@@ -312,7 +312,8 @@ fn check_source(world: &World, outside: &SourceOutside, exactly_once: bool) -> R
     let keys = SourceBehaviour::default().keys;
     let log = world.visible(TOPIC);
     let names: Vec<Name> = log.iter().filter_map(|r| Name::parse(r.value.as_deref()?)).collect();
-    let refused = |name: Name| is_every(name.number, REFUSED);
+    let by_source = SourceBehaviour::default().refuses_every;
+    let refused = |name: Name| is_every(name.number, REFUSED) || is_every(name.number, by_source);
     check_nothing_lost(outside.names().filter(|n| !refused(*n)), names.iter().copied())?;
     check_nothing_lost(outside.names().filter(|n| refused(*n)), letters(world))
         .map_err(|e| format!("dead letters: {e}"))?;
