@@ -107,6 +107,23 @@ impl Struct {
         Self { values, ..self }
     }
 
+    /// Whether its clones share its values.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        matches!(self.values, Values::Shared(_))
+    }
+
+    /// Whether both share their values, and the schema. Where they do not, they may still be equal.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (&self.values, &other.values) {
+            (Values::Shared(one), Values::Shared(two)) => {
+                Arc::ptr_eq(one, two) && Arc::ptr_eq(&self.schema, &other.schema)
+            }
+            _ => false,
+        }
+    }
+
     /// The values by field index.
     #[must_use]
     pub fn values(&self) -> &[Value] {

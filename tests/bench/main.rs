@@ -8,6 +8,7 @@
 mod capture;
 mod data;
 mod latencies;
+mod memory;
 mod path;
 mod process;
 mod report;

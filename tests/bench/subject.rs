@@ -7,6 +7,7 @@ use serde_json::Value;
 use towpath_tests::worker::Worker;
 use towpath_tests::{server, stack, unique};
 
+use crate::memory::Bound;
 use crate::process::{self, Usage};
 
 /// Who is measured.
@@ -79,6 +80,11 @@ impl Runtime {
             client: reqwest::Client::new(),
             worker: None,
         })
+    }
+
+    /// Has the kernel bound the memory of ours, as far as its user may.
+    pub(crate) fn bound_memory(&self, bytes: u64) -> Result<Option<Bound>> {
+        Bound::enforce(&format!("towpath-bench-{}", self.pid), self.pid, bytes)
     }
 
     pub(crate) fn usage(&self) -> Result<Usage> {

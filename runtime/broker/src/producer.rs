@@ -11,7 +11,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use towpath_core::ports::{
-    OutRecord, PortError, PortErrorKind, PortResult, ProduceFailure, Producer, ProducerSpec,
+    OutBatch, PortError, PortErrorKind, PortResult, ProduceFailure, Producer, ProducerSpec,
     Receipt, TransactionOutcome, TransactionalProducer,
 };
 
@@ -135,7 +135,7 @@ impl LocalProducer {
         })
     }
 
-    async fn append(&self, batch: Vec<OutRecord>) -> PortResult<Receipt> {
+    async fn append(&self, batch: OutBatch) -> PortResult<Receipt> {
         let sent = self.order.send();
         let order = self.turns.lock().await;
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
@@ -206,7 +206,7 @@ impl LocalProducer {
 }
 
 impl Producer for LocalProducer {
-    fn send(&self, batch: Vec<OutRecord>) -> BoxFuture<'_, PortResult<Receipt>> {
+    fn send(&self, batch: OutBatch) -> BoxFuture<'_, PortResult<Receipt>> {
         self.append(batch).boxed()
     }
 }

@@ -72,7 +72,7 @@ impl LocalTable {
             timestamp: None,
             headers: OutHeaders::default(),
         };
-        let receipt = self.writer.send(entries.into_iter().map(record).collect()).await?;
+        let receipt = self.writer.send(Arc::new(entries.into_iter().map(record).collect())).await?;
         match receipt.await.into_iter().next() {
             None => Ok(()),
             Some(failure) => Err(failure.error.context(format!("write to {}", self.topic.name))),

@@ -16,7 +16,7 @@ use towpath_sdk::record::Origin;
 use towpath_sdk::{Error, Text};
 
 use crate::chain::Fault;
-use crate::ports::{Admin, NewTopic, OutRecord, PortError, PortErrorKind, Producer};
+use crate::ports::{Admin, NewTopic, OutBatch, OutRecord, PortError, PortErrorKind, Producer};
 use crate::settings::DeadLetterSettings;
 use crate::task::TaskId;
 
@@ -131,17 +131,17 @@ impl DeadLetters {
         let producer = Arc::clone(&self.producer);
         let topic = Arc::clone(&self.topic);
         async move {
-            let mut left = letters;
+            let mut left: OutBatch = letters.into();
             let mut backoff = Backoff::default();
             loop {
-                let receipt = producer.send(left.clone()).await?;
+                let receipt = producer.send(Arc::clone(&left)).await?;
                 let failures = receipt.await;
                 let Some(first) = failures.first() else { return Ok(()) };
                 if !may_heal(first.error.kind) {
                     return Err(first.error.clone().context(doing(&topic)));
                 }
                 let failed: VecDeque<usize> = failures.iter().map(|f| f.index).collect();
-                left = pick(left, failed);
+                left = pick(&left, failed).into();
                 tokio::time::sleep(backoff.next(None)).await;
             }
         }
@@ -165,12 +165,12 @@ fn may_heal(kind: PortErrorKind) -> bool {
     )
 }
 
-fn pick(records: Vec<OutRecord>, mut indices: VecDeque<usize>) -> Vec<OutRecord> {
+fn pick(records: &[OutRecord], mut indices: VecDeque<usize>) -> Vec<OutRecord> {
     let mut picked = Vec::with_capacity(indices.len());
-    for (index, record) in records.into_iter().enumerate() {
+    for (index, record) in records.iter().enumerate() {
         if indices.front() == Some(&index) {
             indices.pop_front();
-            picked.push(record);
+            picked.push(record.clone());
         }
     }
     picked

@@ -27,8 +27,8 @@ pub use admin::{Admin, GroupMember, GroupOffset, NewTopic, TopicDescription};
 pub use consumer::{CommitOutcome, Consumer, ConsumerEvent, ConsumerSpec, Revoked, Subscription};
 pub use membership::{Membership, MembershipEvent};
 pub use producer::{
-    OutHeaders, OutRecord, ProduceFailure, Producer, ProducerSpec, Receipt, TransactionOutcome,
-    TransactionalProducer,
+    OutBatch, OutHeaders, OutRecord, ProduceFailure, Producer, ProducerSpec, Receipt,
+    TransactionOutcome, TransactionalProducer,
 };
 pub use table::{CompactedTable, Entry, TableEvent, TableSpec};
 

@@ -72,7 +72,7 @@ async fn write(cluster: Arc<Embedded>, records: usize) -> Outcome<()> {
             .collect();
         let mut left = batch;
         loop {
-            let failures = producer.send(left.clone()).await?.await;
+            let failures = producer.send(left.clone().into()).await?.await;
             let Some(first) = failures.first() else { break };
             if first.error.kind != towpath_core::ports::PortErrorKind::OutOfSpace {
                 return Err(Box::new(first.error.clone()));

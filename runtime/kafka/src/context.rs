@@ -21,8 +21,8 @@ use rdkafka::{ClientContext, TopicPartitionList};
 use towpath_core::ports::{PortError, PortErrorKind};
 use towpath_sdk::record::TopicPartition;
 
-use crate::delivery::Deliveries;
 use crate::error;
+use crate::native::Deliveries;
 
 /// What a group member is told of its partitions.
 #[derive(Debug)]

@@ -19,7 +19,6 @@ mod bell;
 mod cluster;
 mod consumer;
 mod context;
-mod delivery;
 mod error;
 mod membership;
 mod native;

@@ -8,6 +8,7 @@
 //!   (queue, topic, message) holds that owner, so that it is given back before the client is
 //!   destroyed;
 //! - librdkafka's calls used here are thread-safe, as its documentation says of all but destruction;
+//! - the value of a record that is enqueued stays where it is until its report ([`Deliveries`]);
 //! - a callback handed to librdkafka only rings a [`Bell`], which outlives it: it is disabled before
 //!   the bell goes;
 //! - slices made of librdkafka's pointers borrow from what owns the memory.
@@ -17,6 +18,7 @@
 #![expect(unsafe_code, reason = "librdkafka's calls that the safe crate lacks")]
 
 mod admin;
+mod delivery;
 mod message;
 mod produce;
 mod queue;
@@ -34,8 +36,9 @@ pub(crate) use admin::{
     AdminError, alter_group_offsets, create_topic, delete_group, delete_group_offsets,
     describe_group, group_offsets, list_offsets, topic_settings,
 };
+pub(crate) use delivery::{Deliveries, Enqueuing, failures};
 pub(crate) use message::{Fetched, Record, Records};
-pub(crate) use produce::{TopicHandle, produce};
+pub(crate) use produce::TopicHandle;
 pub(crate) use queue::{CommitReply, Queue};
 
 use crate::context::Context;

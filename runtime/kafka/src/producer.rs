@@ -20,14 +20,15 @@ use parking_lot::Mutex;
 use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::producer::{BaseProducer, Producer as _, PurgeConfig};
-use towpath_core::ports::{OutRecord, PortError, PortErrorKind, PortResult, Producer, Receipt};
+use towpath_core::ports::{
+    OutBatch, OutRecord, PortError, PortErrorKind, PortResult, Producer, Receipt,
+};
 use towpath_sdk::record::Topic;
 
 use crate::bell::Bell;
 use crate::context::{Context, Scope};
-use crate::delivery::{Enqueuing, failures};
 use crate::error;
-use crate::native::{self, Queue, TopicHandle, produce};
+use crate::native::{self, Enqueuing, Queue, TopicHandle, failures};
 use crate::options::Settings;
 use crate::wave::Wave;
 
@@ -159,13 +160,13 @@ impl Client {
     }
 
     /// Enqueues a batch.
-    pub(crate) async fn send(&self, batch: Vec<OutRecord>) -> PortResult<Receipt> {
+    pub(crate) async fn send(&self, batch: OutBatch) -> PortResult<Receipt> {
         if let Some(fatal) = self.fatal() {
             return Err(fatal);
         }
         let deliveries = &self.context().deliveries;
         let len = batch.len();
-        let (mut enqueuing, answered) = deliveries.open(len);
+        let (mut enqueuing, answered) = deliveries.open(Arc::clone(&batch));
         let mut last: Option<(Topic, Arc<TopicHandle>)> = None;
         for (index, record) in batch.iter().enumerate() {
             let handle = match &last {
@@ -177,10 +178,7 @@ impl Client {
                     self.enqueue(&mut enqueuing, &handle, index, record).await?;
                     last = Some((Arc::clone(&record.topic), handle));
                 }
-                Err(code) => {
-                    let opaque = enqueuing.begin(index);
-                    enqueuing.refused(opaque, refusal(code, record));
-                }
+                Err(code) => enqueuing.refused(index, refusal(code, record)),
             }
         }
         drop(enqueuing);
@@ -194,10 +192,9 @@ impl Client {
         index: usize,
         record: &OutRecord,
     ) -> PortResult<()> {
-        let opaque = enqueuing.begin(index);
-        let mut outcome = produce(topic, record, opaque);
+        let mut outcome = enqueuing.produce(topic, index);
         if outcome == Err(Code::QueueFull as i32) {
-            let attempt = || match produce(topic, record, opaque) {
+            let attempt = || match enqueuing.produce(topic, index) {
                 Err(code) if code == Code::QueueFull as i32 => None,
                 other => Some(other),
             };
@@ -208,7 +205,7 @@ impl Client {
             Err(code) if ENDS_PRODUCER.iter().any(|&c| c as i32 == code) => {
                 return Err(self.fatal().unwrap_or_else(|| error::from_code(code)));
             }
-            Err(code) => enqueuing.refused(opaque, refusal(code, record)),
+            Err(code) => enqueuing.refused(index, refusal(code, record)),
         }
         Ok(())
     }
@@ -241,15 +238,15 @@ impl KafkaProducer {
         &self.running.client
     }
 
-    pub(crate) async fn send_batch(&self, batch: Vec<OutRecord>) -> PortResult<Receipt> {
+    pub(crate) async fn send_batch(&self, batch: OutBatch) -> PortResult<Receipt> {
         let (records, bytes) = (batch.len(), batch.iter().map(OutRecord::size).sum());
         let mut wave = self.turn.lock().await;
         let deliveries = &self.client().context().deliveries;
-        let answered = || deliveries.in_flight() == 0;
-        if !answered() && !wave.takes(records, bytes, deliveries.partitions()) {
-            deliveries.wait_until(|| answered().then_some(())).await;
-        }
-        if answered() {
+        let partitions = deliveries.partitions();
+        if !wave.takes(records, bytes, partitions) {
+            deliveries.wait_below(wave.answered_below(partitions)).await;
+            *wave = Wave::default();
+        } else if deliveries.in_flight() == 0 {
             *wave = Wave::default();
         }
         wave.add(records, bytes);
@@ -258,7 +255,7 @@ impl KafkaProducer {
 }
 
 impl Producer for KafkaProducer {
-    fn send(&self, batch: Vec<OutRecord>) -> BoxFuture<'_, PortResult<Receipt>> {
+    fn send(&self, batch: OutBatch) -> BoxFuture<'_, PortResult<Receipt>> {
         Box::pin(self.send_batch(batch))
     }
 

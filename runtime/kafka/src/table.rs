@@ -118,7 +118,7 @@ impl KafkaTable {
             timestamp: None,
             headers: OutHeaders::default(),
         };
-        let batch = entries.into_iter().map(record).collect();
+        let batch = Arc::new(entries.into_iter().map(record).collect());
         let producer = self.producer.get().await?;
         let receipt = producer.send_batch(batch).await?;
         match receipt.await.into_iter().next() {

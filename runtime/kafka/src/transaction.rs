@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::Producer as _;
 use towpath_core::ports::{
-    OutRecord, PortError, PortErrorKind, PortResult, Producer, Receipt, TransactionOutcome,
+    OutBatch, PortError, PortErrorKind, PortResult, Producer, Receipt, TransactionOutcome,
     TransactionalProducer,
 };
 
@@ -153,7 +153,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
 }
 
 impl Producer for KafkaTransactionalProducer {
-    fn send(&self, batch: Vec<OutRecord>) -> BoxFuture<'_, PortResult<Receipt>> {
+    fn send(&self, batch: OutBatch) -> BoxFuture<'_, PortResult<Receipt>> {
         Box::pin(self.producer.send_batch(batch))
     }
 

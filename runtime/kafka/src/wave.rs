@@ -7,7 +7,7 @@
 //! request per partition, and the next one when the whole wave was answered. Small waves may grow while
 //! they are under way: a trickle of records waits for nothing.
 //!
-//! Pure; who counts what is in flight is [`crate::delivery`].
+//! Pure; who counts what is in flight is [`crate::native::Deliveries`].
 
 /// Records of a wave for each partition that is written to: librdkafka's `batch.num.messages` as set
 /// by [`crate::options`], so that a full wave does not wait for `linger.ms`.
@@ -33,6 +33,12 @@ impl Wave {
                 && self.bytes + bytes <= BYTES * partitions)
     }
 
+    /// With fewer records in flight than this, the wave was answered: as a whole, or, as all records of one
+    /// partition are in one request, from its first report on.
+    pub(crate) const fn answered_below(&self, partitions: usize) -> usize {
+        if partitions == 1 { self.records } else { 1 }
+    }
+
     /// The batch joins.
     pub(crate) fn add(&mut self, records: usize, bytes: usize) {
         self.records += records;
@@ -54,5 +60,6 @@ mod tests {
         assert!(!wave.takes(1, 500_001, 1));
         assert!(wave.takes(4097, 500_001, 2));
         assert!(!wave.takes(100_000, 1, 1000), "librdkafka's queue is bounded");
+        assert_eq!((wave.answered_below(1), wave.answered_below(2)), (4096, 1));
     }
 }

@@ -213,13 +213,13 @@ async fn many_partitions_and_records_come_complete_and_in_order() {
     let producer = producer(&cluster).await;
     let mut receipts = Vec::new();
     for from in (0..100_000).step_by(5000) {
-        let records = (from..from + 5000)
+        let records: Vec<_> = (from..from + 5000)
             .map(|i: usize| OutRecord {
                 partition: Some((i % 5) as i32),
                 ..record(&topic, i.to_string())
             })
             .collect();
-        receipts.push(producer.send(records).await.unwrap());
+        receipts.push(producer.send(records.into()).await.unwrap());
     }
     for receipt in receipts {
         assert!(soon(receipt).await.is_empty());

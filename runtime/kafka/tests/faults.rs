@@ -57,7 +57,7 @@ async fn a_broker_that_goes_away_and_returns_is_trouble_that_heals() {
     assert!(producer.trouble().is_none());
 
     connect(false);
-    let receipt = producer.send(numbered(&topic, 10, 10)).await.unwrap();
+    let receipt = producer.send(numbered(&topic, 10, 10).into()).await.unwrap();
     loop {
         match soon(consumer.next()).await.unwrap() {
             ConsumerEvent::Trouble(Some(error)) => {
@@ -149,7 +149,8 @@ async fn a_missing_permission_is_told_with_what_to_grant() {
     }
     let cluster = KafkaCluster::new(options).unwrap();
     let producer = producer(&cluster).await;
-    let failures = soon(async { producer.send(numbered(&topic, 0, 1)).await.unwrap().await }).await;
+    let failures =
+        soon(async { producer.send(numbered(&topic, 0, 1).into()).await.unwrap().await }).await;
     assert_eq!(failures[0].error.kind, PortErrorKind::Forbidden, "{}", failures[0].error);
     let mut consumer = consumer(&cluster, &unique("g"), &topic).await;
     match soon(consumer.next()).await.unwrap() {

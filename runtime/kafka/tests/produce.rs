@@ -81,7 +81,7 @@ async fn a_failure_names_its_record_and_the_others_arrive() {
     let producer = producer(&cluster).await;
     let mut records = numbered(&topic, 0, 3);
     records[1].value = Some(Bytes::from(vec![b'x'; 3 << 20]));
-    let failures = soon(async { producer.send(records).await.unwrap().await }).await;
+    let failures = soon(async { producer.send(records.into()).await.unwrap().await }).await;
     assert_eq!(failures.len(), 1);
     assert_eq!(failures[0].index, 1);
     assert_eq!(failures[0].error.kind, PortErrorKind::TooLarge);
@@ -99,7 +99,7 @@ async fn a_topic_that_is_not_there_is_not_found() {
     let producer = producer(&KafkaCluster::new(options).unwrap()).await;
     let topic = unique("missing").into();
     let failures =
-        soon(async { producer.send(vec![record(&topic, "v")]).await.unwrap().await }).await;
+        soon(async { producer.send(vec![record(&topic, "v")].into()).await.unwrap().await }).await;
     assert_eq!(failures[0].error.kind, PortErrorKind::NotFound, "{}", failures[0].error);
 }
 
@@ -124,7 +124,7 @@ async fn a_dropped_producer_gives_its_receipts_up_at_once() {
     let address = nobody.local_addr().unwrap().to_string();
     let cluster = KafkaCluster::new(crate::support::options_at(&address)).unwrap();
     let producer = producer(&cluster).await;
-    let receipt = producer.send(numbered(&"t".into(), 0, 3)).await.unwrap();
+    let receipt = producer.send(numbered(&"t".into(), 0, 3).into()).await.unwrap();
     let before = std::time::Instant::now();
     drop(producer);
     assert!(before.elapsed().as_millis() < 100, "dropping took {:?}", before.elapsed());
@@ -189,7 +189,8 @@ async fn a_newer_transactional_producer_fences_the_older() {
     let new = soon(start()).await.unwrap();
     let outcome = soon(old.commit()).await;
     assert!(matches!(outcome, TransactionOutcome::Fenced(_)), "{outcome:?}");
-    let error = old.send(numbered(&topic, 1, 1)).await.err().expect("it is of no further use");
+    let error =
+        old.send(numbered(&topic, 1, 1).into()).await.err().expect("it is of no further use");
     assert_eq!(error.kind, PortErrorKind::Fenced);
 
     new.begin().await.unwrap();
@@ -211,7 +212,7 @@ async fn a_transaction_with_a_failed_record_is_aborted() {
     producer.begin().await.unwrap();
     let mut records = numbered(&topic, 0, 1);
     records.push(record(&unique("missing").into(), "v"));
-    let failures = soon(async { producer.send(records).await.unwrap().await }).await;
+    let failures = soon(async { producer.send(records.into()).await.unwrap().await }).await;
     assert!(failures.iter().any(|f| f.index == 1), "{failures:?}");
     let outcome = soon(producer.commit()).await;
     assert!(matches!(outcome, TransactionOutcome::Aborted(_)), "{outcome:?}");

@@ -120,7 +120,7 @@ pub(crate) async fn producer(cluster: &KafkaCluster) -> Arc<dyn Producer> {
 
 /// Sends a batch and waits until it is durable.
 pub(crate) async fn send(producer: &dyn Producer, batch: Vec<OutRecord>) {
-    let failures = soon(async { producer.send(batch).await.unwrap().await }).await;
+    let failures = soon(async { producer.send(batch.into()).await.unwrap().await }).await;
     assert!(failures.is_empty(), "{failures:?}");
 }
 

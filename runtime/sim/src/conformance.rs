@@ -291,7 +291,7 @@ fn record(topic: &str, partition: Option<i32>, key: Option<&str>, value: &str) -
 
 /// Sends `batch` and waits until the broker has it.
 async fn produce(producer: &dyn Producer, batch: Vec<OutRecord>) -> Outcome {
-    let failures = producer.send(batch).await?.await;
+    let failures = producer.send(batch.into()).await?.await;
     ensure!(failures.is_empty(), "records were refused: {failures:?}");
     Ok(())
 }

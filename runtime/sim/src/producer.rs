@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use towpath_broker::producer::{Order, Sent, Unseen, is_of_record, overtaking};
 use towpath_core::ports::{
-    OutRecord, PortError, PortErrorKind, PortResult, ProduceFailure, Producer, Receipt,
+    OutBatch, OutRecord, PortError, PortErrorKind, PortResult, ProduceFailure, Producer, Receipt,
     TransactionOutcome, TransactionalProducer,
 };
 
@@ -25,7 +25,7 @@ use crate::net::{DELIVERY_TIMEOUT, Fate, Net, REQUEST_TIMEOUT, no_answer, refuse
 const QUEUE: usize = 32;
 
 enum Job {
-    Send(Vec<OutRecord>, Sent, oneshot::Sender<Answer>),
+    Send(OutBatch, Sent, oneshot::Sender<Answer>),
     /// Answered when all before it is through.
     Flush(oneshot::Sender<()>),
 }
@@ -74,7 +74,7 @@ impl Wire {
         Self { jobs, order, alive, doomed }
     }
 
-    async fn send(&self, batch: Vec<OutRecord>) -> PortResult<Receipt> {
+    async fn send(&self, batch: OutBatch) -> PortResult<Receipt> {
         let count = batch.len();
         let sent = self.order.send();
         let (answer, receipt) = oneshot::channel();
@@ -143,10 +143,10 @@ impl Carrier {
         }
     }
 
-    async fn deliver(&self, batch: Vec<OutRecord>) -> Vec<ProduceFailure> {
+    async fn deliver(&self, batch: OutBatch) -> Vec<ProduceFailure> {
         let count = batch.len();
         if self.net.chance(self.net.fault(|f| f.produce_refused)) {
-            return self.deliver_part(batch).await;
+            return self.deliver_part(&batch).await;
         }
         match self.net.fate(self.net.fault(|f| f.produce_unknown)) {
             Fate::Answered => self.append(batch).await,
@@ -163,7 +163,7 @@ impl Carrier {
     }
 
     /// From some record on, the broker refuses the records of some partitions, or of all.
-    async fn deliver_part(&self, batch: Vec<OutRecord>) -> Vec<ProduceFailure> {
+    async fn deliver_part(&self, batch: &[OutRecord]) -> Vec<ProduceFailure> {
         let from = self.net.pick(batch.len() + 1);
         let every = self.net.chance(0.5);
         let refuses = |index: usize, record: &OutRecord| {
@@ -173,14 +173,14 @@ impl Carrier {
             batch.iter().enumerate().filter(|(i, r)| refuses(*i, r)).map(|(i, _)| i).collect();
         let mut kept = Vec::new();
         let mut places = Vec::new();
-        for (index, record) in batch.into_iter().enumerate() {
+        for (index, record) in batch.iter().enumerate() {
             if !lost.contains(&index) {
-                kept.push(record);
+                kept.push(record.clone());
                 places.push(index);
             }
         }
         let mut failures: Vec<_> = self
-            .append(kept)
+            .append(kept.into())
             .await
             .into_iter()
             .map(|f| ProduceFailure { index: places[f.index], error: f.error })
@@ -190,7 +190,7 @@ impl Carrier {
         failures
     }
 
-    async fn append(&self, batch: Vec<OutRecord>) -> Vec<ProduceFailure> {
+    async fn append(&self, batch: OutBatch) -> Vec<ProduceFailure> {
         let count = batch.len();
         match self.inner.send(batch).await {
             Ok(receipt) => receipt.await,
@@ -217,7 +217,7 @@ impl SimProducer {
 }
 
 impl Producer for SimProducer {
-    fn send(&self, batch: Vec<OutRecord>) -> BoxFuture<'_, PortResult<Receipt>> {
+    fn send(&self, batch: OutBatch) -> BoxFuture<'_, PortResult<Receipt>> {
         self.wire.send(batch).boxed()
     }
 }
@@ -276,7 +276,7 @@ impl SimTransactional {
 }
 
 impl Producer for SimTransactional {
-    fn send(&self, batch: Vec<OutRecord>) -> BoxFuture<'_, PortResult<Receipt>> {
+    fn send(&self, batch: OutBatch) -> BoxFuture<'_, PortResult<Receipt>> {
         self.wire.send(batch).boxed()
     }
 }

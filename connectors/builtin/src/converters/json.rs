@@ -15,6 +15,7 @@
 
 mod decode;
 mod encode;
+mod memo;
 mod schema;
 
 use std::sync::Arc;

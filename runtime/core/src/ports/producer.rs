@@ -50,6 +50,10 @@ impl OutRecord {
     }
 }
 
+/// Records that go together. The producer shares them with its caller, and holds them until the broker has
+/// answered.
+pub type OutBatch = Arc<Vec<OutRecord>>;
+
 /// One record of a batch that did not reach the broker.
 #[derive(Debug, Clone)]
 pub struct ProduceFailure {
@@ -74,7 +78,7 @@ pub trait Producer: Send + Sync + 'static {
     /// # Errors
     /// Only for what concerns the whole producer (fenced, broken); nothing of the batch was queued, or
     /// the producer is of no further use.
-    fn send(&self, batch: Vec<OutRecord>) -> BoxFuture<'_, PortResult<Receipt>>;
+    fn send(&self, batch: OutBatch) -> BoxFuture<'_, PortResult<Receipt>>;
 
     /// What keeps records from being delivered now, for as long as it does: receipts are only late
     /// then. `None`: nothing is known to be wrong.

@@ -56,6 +56,7 @@ pub(super) async fn run(
         dead_letters: dead_letters.map(Arc::new),
         metrics: host.metrics.clone(),
         class: spec.plugin.info().names.first().map_or("", |n| n.name).into(),
+        batch_max: spec.settings.budget_bytes.max(POLL_BYTES),
     };
     let mut driver = Driver {
         sender: Sender {
@@ -377,25 +378,25 @@ impl Sender {
             self.notes.used(&record.topic);
         }
         let Converted { records, letters, marks, bytes, .. } = converted;
-        let kept = records.clone();
+        let records = Arc::new(records);
         if self.failed.load(Ordering::Acquire) {
             return std::future::pending().await;
         }
-        let receipt = self.producer.send(records).await?;
+        let receipt = self.producer.send(Arc::clone(&records)).await?;
         Ok(async move {
             let mut failures = receipt.await;
             if refused_together(&failures) {
-                failures = self.send_alone(&kept, failures).await?;
+                failures = self.send_alone(&records, failures).await?;
             }
             let refused = failures.len();
             let mut letters = letters;
-            let more = self.converter.refused(&kept, failures);
+            let more = self.converter.refused(&records, failures);
             letters.extend(more.inspect_err(|_| self.failed.store(true, Ordering::Release))?);
             let written = letters.len();
             if let Some(queue) = self.converter.dead_letters.as_ref().filter(|_| written > 0) {
                 queue.write(letters).await?;
             }
-            let records = kept.len() - refused;
+            let records = records.len() - refused;
             Ok(Landed { marks, records, letters: written, bytes, started })
         }
         .boxed())
@@ -413,7 +414,7 @@ impl Sender {
         let mut again = Vec::new();
         for failure in failures {
             let Some(record) = records.get(failure.index) else { continue };
-            let receipt = self.producer.send(vec![record.clone()]).await?;
+            let receipt = self.producer.send(vec![record.clone()].into()).await?;
             let failed = receipt.await.into_iter();
             again.extend(failed.map(|failed| ProduceFailure { index: failure.index, ..failed }));
             if !again.is_empty() && !self.converter.tolerance.all {

@@ -37,6 +37,8 @@ pub(super) struct Converter {
     pub(super) metrics: TaskMetrics,
     /// The class name of the source task, for faults in reading and producing.
     pub(super) class: Arc<str>,
+    /// Bytes that the source may give in one poll.
+    pub(super) batch_max: usize,
 }
 
 /// A batch as bytes.
@@ -47,6 +49,8 @@ pub(super) struct Converted {
     pub(super) letters: Vec<OutRecord>,
     pub(super) marks: Vec<Mark>,
     pub(super) bytes: usize,
+    /// Bytes of what was converted, as [`Record::size`] counts them.
+    pub(super) weight: usize,
     /// Each record goes to the broker by itself: together they were refused as too large.
     pub(super) alone: bool,
 }
@@ -61,7 +65,8 @@ impl Converter {
     /// Converts `batch`, keeping its order.
     ///
     /// # Errors
-    /// If a record fails and the tolerance says that the task must stop.
+    /// If a record fails and the tolerance says that the task must stop, or if the batch is larger than the
+    /// source may give.
     pub(super) async fn convert(&self, batch: SourceBatch) -> Result<Converted> {
         // What grows from nothing would be copied several times for each record.
         let room = (batch.records.len() * SCRATCH_RECORD).min(SCRATCH_MAX);
@@ -71,16 +76,24 @@ impl Converter {
             letters: Vec::new(),
             marks: batch.marks,
             bytes: 0,
+            weight: 0,
             alone: false,
         };
+        let count = batch.records.len();
         for record in batch.records {
+            converted.weight += record.size();
+            self.check_weight(count, converted.weight)?;
             if let Some(why) = record.refusal() {
                 let (stage, class) = (Stage::TaskPoll, Arc::clone(&self.class));
                 let fault = Fault::new(stage, class, Arc::clone(why));
                 converted.letters.extend(self.reject(&fault, || as_text(&record))?);
                 continue;
             }
-            match self.encode(record, &mut scratch).await {
+            let encoded = match self.chain.encode(record, 0, &mut scratch) {
+                Err(failed) => self.encode_again(*failed, &mut scratch).await,
+                encoded => encoded,
+            };
+            match encoded {
                 Ok(Some(out)) => {
                     converted.bytes += out.size();
                     converted.records.push(out);
@@ -146,31 +159,48 @@ impl Converter {
         }
     }
 
-    async fn encode(
+    /// Says so if the source has given more than it may, since memory is bounded by that. One record may be
+    /// of any size.
+    ///
+    /// # Errors
+    /// If so.
+    pub(super) fn check_weight(&self, records: usize, bytes: usize) -> Result<()> {
+        let max = self.batch_max;
+        if bytes <= max || records == 1 {
+            return Ok(());
+        }
+        let text = format!(
+            "the source gave {records} records of more than {max} bytes in one poll, which is what the task \
+             may hold: the connector must keep to the budget of its polls; until it does, \
+             towpath.buffer.bytes can be raised"
+        );
+        Err(Error::new(ErrorKind::Unsupported, text))
+    }
+
+    /// Encodes a record that has failed again, for as long as that may help.
+    async fn encode_again(
         &self,
-        record: Record,
+        mut failed: Failed,
         scratch: &mut Scratch,
     ) -> std::result::Result<Option<OutRecord>, Box<Failed>> {
         let started = Instant::now();
         let mut backoff = Backoff::default();
-        let (mut record, mut done) = (record, 0);
         loop {
-            let failed = match self.chain.encode(record, done, scratch) {
-                Ok(out) => return Ok(out),
-                Err(failed) => failed,
-            };
             let error = &failed.fault.error;
             if error.action() != Action::Retry {
-                return Err(failed);
+                return Err(failed.into());
             }
             let delay = backoff.next(error.retry_after()).min(self.tolerance.retry_delay_max);
             let timeout = self.tolerance.retry_timeout.unwrap_or(Duration::MAX);
             if started.elapsed().checked_add(delay).is_none_or(|spent| spent > timeout) {
-                return Err(failed);
+                return Err(failed.into());
             }
             self.metrics.retries.inc();
             tokio::time::sleep(delay).await;
-            Failed { record, done, .. } = *failed;
+            failed = match self.chain.encode(failed.record, failed.done, scratch) {
+                Ok(out) => return Ok(out),
+                Err(failed) => *failed,
+            };
         }
     }
 }

@@ -58,6 +58,7 @@ pub(super) async fn run(
         dead_letters: dead_letters.map(Arc::new),
         metrics: host.metrics.clone(),
         class: spec.plugin.info().names.first().map_or("", |n| n.name).into(),
+        batch_max: spec.settings.budget_bytes.max(POLL_BYTES),
     };
     let mut driver = Driver {
         spec,
@@ -237,7 +238,7 @@ impl Driver {
         let by_connector = self.transactions.boundary == Boundary::Connector;
         let batch = self.uncovered.cover(batch);
         let (records, bytes) = (self.uncovered.len(), self.uncovered.bytes());
-        let bytes_max = self.spec.settings.budget_bytes.max(POLL_BYTES);
+        let bytes_max = self.converter.batch_max;
         if records > UNCOVERED_MAX || bytes > bytes_max {
             let text = format!(
                 "the source gave {records} records of {bytes} bytes without an offset between them, and at most \
@@ -249,10 +250,13 @@ impl Driver {
         if batch.is_empty() {
             return Ok(());
         }
+        let (records, mut bytes) = (batch.records.len(), 0);
         for (piece, boundary) in cut(batch, by_connector) {
             let converter = self.converter.clone();
             let convert = async move { converter.convert(piece).await };
             let converted = self.host.place.run(&self.host.tenant(), "convert", convert).await?;
+            bytes += converted.weight;
+            self.converter.check_weight(records, bytes)?;
             self.staged.push_back(Segment { converted, boundary });
         }
         Ok(())
@@ -285,14 +289,14 @@ impl Driver {
         if converted.alone {
             refused = send_alone(&*self.producer, converted.records, &mut open.sent).await?;
         } else if !converted.records.is_empty() {
-            let records = converted.records;
-            let receipt = self.producer.send(records.clone()).await?;
+            let records = Arc::new(converted.records);
+            let receipt = self.producer.send(Arc::clone(&records)).await?;
             open.sent.push(Sent { records, as_sent: As::Batch, receipt });
         }
         if !converted.letters.is_empty() {
-            let records = converted.letters;
+            let records = Arc::new(converted.letters);
             let receipt = match refused {
-                false => self.producer.send(records.clone()).await?,
+                false => self.producer.send(Arc::clone(&records)).await?,
                 true => Box::pin(std::future::ready(Vec::new())),
             };
             open.sent.push(Sent { records, as_sent: As::Letters, receipt });
@@ -321,7 +325,7 @@ impl Driver {
         let offsets = open.marks.take();
         let connector = Arc::clone(&self.spec.id.connector);
         let records = self.host.offsets.transaction_records(&connector, &offsets);
-        let receipt = self.producer.send(records).await?;
+        let receipt = self.producer.send(records.into()).await?;
         if let Some(failure) = receipt.await.into_iter().next() {
             return Err(Broken::Again(failure.error));
         }

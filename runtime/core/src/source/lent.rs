@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
+use towpath_sdk::Result;
 use towpath_sdk::offset::{SourceOffset, SourcePartition, StoredOffsets};
 use towpath_sdk::plugin::erased::DynSourceTask;
 use towpath_sdk::source::{Budget, SourceBatch};
-use towpath_sdk::{Error, ErrorKind, Result};
 
 use super::SourceSpec;
 use crate::home::{Answer, Lent};
@@ -23,8 +23,6 @@ pub(super) struct LentSource {
     task: Lent<Box<dyn DynSourceTask>>,
     polling: Option<Polling>,
     ready: Option<Result<SourceBatch>>,
-    /// Bytes that a batch may have at most.
-    batch_max: usize,
 }
 
 struct Polling {
@@ -34,12 +32,11 @@ struct Polling {
 }
 
 impl LentSource {
-    pub(super) fn new(spec: &SourceSpec, host: &TaskHost, task: Box<dyn DynSourceTask>) -> Self {
+    pub(super) fn new(host: &TaskHost, task: Box<dyn DynSourceTask>) -> Self {
         Self {
             task: Lent::new(host.place.clone(), host.tenant(), task),
             polling: None,
             ready: None,
-            batch_max: spec.settings.budget_bytes.max(super::at_least_once::POLL_BYTES),
         }
     }
 
@@ -54,10 +51,8 @@ impl LentSource {
                 none => {
                     let stop = CancellationToken::new();
                     let asked = stop.clone();
-                    let max = self.batch_max;
-                    let poll = self
-                        .task
-                        .begin("poll", move |task| poll_until(task, room, max, asked).boxed());
+                    let poll =
+                        self.task.begin("poll", move |task| poll_until(task, room, asked).boxed());
                     let batch = poll.await?;
                     none.insert(Polling { stop, batch })
                 }
@@ -110,32 +105,16 @@ impl LentSource {
     }
 }
 
-fn within_budget(batch: SourceBatch, max: usize) -> Result<SourceBatch> {
-    let bytes: usize = batch.records.iter().map(towpath_sdk::record::Record::size).sum();
-    if bytes <= max || batch.records.len() == 1 {
-        return Ok(batch);
-    }
-    let text = format!(
-        "the source gave {} records of {bytes} bytes in one poll, but the task may hold {max}: the \
-         connector must keep to the budget of its polls; until it does, towpath.buffer.bytes can be \
-         raised",
-        batch.records.len()
-    );
-    Err(Error::new(ErrorKind::Unsupported, text))
-}
-
-/// Polls until there is a batch or `stop` says that somebody else wants the task. What the batch weighs
-/// is looked at here, where its records were just made.
+/// Polls until there is a batch or `stop` says that somebody else wants the task.
 async fn poll_until(
     task: &mut Box<dyn DynSourceTask>,
     room: Budget,
-    max: usize,
     stop: CancellationToken,
 ) -> Option<Result<SourceBatch>> {
     tokio::select! {
         biased;
         () = stop.cancelled() => None,
-        batch = task.poll(room) => Some(batch.and_then(|batch| within_budget(batch, max))),
+        batch = task.poll(room) => Some(batch),
     }
 }
 
@@ -166,5 +145,5 @@ pub(super) async fn start(
         (Arc::clone(&spec.plugin), spec.properties.clone(), spec.share.clone());
     let starting = async move { plugin.task(properties, share, cx).await };
     let task = host.place.run(&host.tenant(), "start", starting).await?;
-    Ok(LentSource::new(spec, host, task))
+    Ok(LentSource::new(host, task))
 }

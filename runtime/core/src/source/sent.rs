@@ -3,16 +3,17 @@
 //! Duty: what was given to the producer, and what the broker made of it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use towpath_sdk::error::Error;
 
 use super::convert::{Converted, Converter, refused_together};
 use super::exactly_once::Broken;
-use crate::ports::{OutRecord, PortError, PortErrorKind, Receipt, TransactionalProducer};
+use crate::ports::{OutBatch, OutRecord, PortError, PortErrorKind, Receipt, TransactionalProducer};
 
 /// What was given to the producer in one call.
 pub(super) struct Sent {
-    pub(super) records: Vec<OutRecord>,
+    pub(super) records: OutBatch,
     pub(super) as_sent: As,
     pub(super) receipt: Receipt,
 }
@@ -38,13 +39,14 @@ pub(super) async fn send_alone(
 ) -> Result<bool, PortError> {
     let mut refused = false;
     for record in records {
+        let records: OutBatch = vec![record].into();
         let failures = match refused {
-            false => producer.send(vec![record.clone()]).await?.await,
+            false => producer.send(Arc::clone(&records)).await?.await,
             true => Vec::new(),
         };
         refused |= !failures.is_empty();
         let receipt: Receipt = Box::pin(std::future::ready(failures));
-        sent.push(Sent { records: vec![record], as_sent: As::Alone, receipt });
+        sent.push(Sent { records, as_sent: As::Alone, receipt });
     }
     Ok(refused)
 }
@@ -55,7 +57,7 @@ pub(super) async fn await_records(
     converter: &Converter,
     sent: Vec<Sent>,
 ) -> Result<Option<(PortError, Converted)>, Broken> {
-    let mut without = Converted::default();
+    let mut answered = Vec::with_capacity(sent.len());
     let mut refused = None;
     for Sent { records, as_sent, receipt } in sent {
         let failures = receipt.await;
@@ -67,25 +69,31 @@ pub(super) async fn await_records(
                 _ => Broken::Fatal(Error::from(error).context("produce")),
             });
         }
-        if letters {
-            without.letters.extend(records);
-            continue;
-        }
         if let Some(first) = failures.first() {
             refused.get_or_insert_with(|| first.error.clone());
+        }
+        answered.push((records, as_sent, failures));
+    }
+    let Some(refused) = refused else { return Ok(None) };
+    let mut without = Converted::default();
+    for (records, as_sent, failures) in answered {
+        if as_sent == As::Letters {
+            without.letters.extend(Arc::unwrap_or_clone(records));
+            continue;
         }
         without.alone |= as_sent == As::Alone;
         if refused_together(&failures) {
             without.alone = true;
-            without.records.extend(records);
+            without.records.extend(Arc::unwrap_or_clone(records));
             continue;
         }
         let failed: BTreeSet<usize> = failures.iter().map(|f| f.index).collect();
         without.letters.extend(converter.refused(&records, failures)?);
-        let taken = records.into_iter().enumerate().filter(|(i, _)| !failed.contains(i));
+        let records = Arc::unwrap_or_clone(records).into_iter().enumerate();
+        let taken = records.filter(|(i, _)| !failed.contains(i));
         without.records.extend(taken.map(|(_, record)| record));
     }
-    Ok(refused.map(|error| (error, without)))
+    Ok(Some((refused, without)))
 }
 
 /// Whether an error concerns one record rather than the producer.

@@ -54,7 +54,7 @@ async fn produce(cluster: &Arc<dyn Cluster>, values: &[&'static str]) {
         timestamp: None,
         headers: OutHeaders::default(),
     };
-    let receipt = producer.send(values.iter().map(record).collect()).await.unwrap();
+    let receipt = producer.send(Arc::new(values.iter().map(record).collect())).await.unwrap();
     assert!(receipt.await.is_empty());
 }
 

@@ -37,7 +37,7 @@ async fn every_file_may_be_damaged() {
         let producer = log.producer(ProducerSpec::default()).await.unwrap();
         for n in 0..50 {
             let batch = vec![record("t", format!("{n}")), record("u", vec![b'x'; 1000])];
-            assert!(producer.send(batch).await.unwrap().await.is_empty());
+            assert!(producer.send(batch.into()).await.unwrap().await.is_empty());
         }
     }
     // Opening it once more flushes the journal into tables.

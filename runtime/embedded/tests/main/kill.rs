@@ -66,8 +66,9 @@ fn acknowledge(line: &str) {
 async fn write_plain(cluster: Arc<Embedded>, round: String) {
     let producer = cluster.producer(ProducerSpec::default()).await.unwrap();
     for n in 0_u64.. {
-        let batch = (0..1 + n % 50).map(|i| record("plain", format!("{round}.{n}.{i}"))).collect();
-        assert!(producer.send(batch).await.unwrap().await.is_empty());
+        let batch: Vec<_> =
+            (0..1 + n % 50).map(|i| record("plain", format!("{round}.{n}.{i}"))).collect();
+        assert!(producer.send(batch.into()).await.unwrap().await.is_empty());
         acknowledge(&format!("plain {round}.{n} {}", 1 + n % 50));
     }
 }
@@ -79,7 +80,7 @@ async fn write_transactions(cluster: Arc<Embedded>, round: String) {
         producer.begin().await.unwrap();
         for topic in ["left", "right"] {
             let batch = vec![record(topic, format!("{round}.{n}"))];
-            assert!(producer.send(batch).await.unwrap().await.is_empty());
+            assert!(producer.send(batch.into()).await.unwrap().await.is_empty());
         }
         if n % 5 == 4 {
             drop(producer.abort().await);

@@ -15,11 +15,11 @@ async fn topics_offsets_and_epochs_stay_and_open_transactions_end() {
     let options = EmbeddedOptions::default();
     let log = open(directory.path(), options.clone());
     let plain = log.producer(ProducerSpec::default()).await.unwrap();
-    let receipt = plain.send(vec![record("t", "one"), record("t", "two")]).await.unwrap();
+    let receipt = plain.send(vec![record("t", "one"), record("t", "two")].into()).await.unwrap();
     assert!(receipt.await.is_empty());
     let old = log.transactional_producer("x".to_owned(), ProducerSpec::default()).await.unwrap();
     old.begin().await.unwrap();
-    assert!(old.send(vec![record("t", "never")]).await.unwrap().await.is_empty());
+    assert!(old.send(vec![record("t", "never")].into()).await.unwrap().await.is_empty());
 
     let mut consumer = reader(&log, "t").await;
     let ConsumerEvent::Batch(batch) = consumer.next().await.unwrap() else { panic!("no batch") };
@@ -34,7 +34,7 @@ async fn topics_offsets_and_epochs_stay_and_open_transactions_end() {
     assert_eq!(log.local().committed("g"), [(at, second)]);
     let newer = log.transactional_producer("x".to_owned(), ProducerSpec::default()).await.unwrap();
     newer.begin().await.unwrap();
-    assert!(newer.send(vec![record("t", "three")]).await.unwrap().await.is_empty());
+    assert!(newer.send(vec![record("t", "three")].into()).await.unwrap().await.is_empty());
     assert!(matches!(newer.commit().await, TransactionOutcome::Committed));
     let log_now = log.local().log("t").unwrap();
     let visible = log_now.iter().filter(|r| r.visibility == Visibility::Visible);

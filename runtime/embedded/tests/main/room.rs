@@ -17,8 +17,8 @@ const DIRECTORY: &str = "TOWPATH_ROOM_DIRECTORY";
 
 /// The kind of the first failure of a batch of 100 records of 1000 bytes.
 async fn send(producer: &Arc<dyn Producer>, topic: &str) -> Option<PortErrorKind> {
-    let batch = (0..100).map(|_| record(topic, vec![b'x'; 1000])).collect();
-    producer.send(batch).await.unwrap().await.first().map(|failure| failure.error.kind)
+    let batch: Vec<_> = (0..100).map(|_| record(topic, vec![b'x'; 1000])).collect();
+    producer.send(batch.into()).await.unwrap().await.first().map(|failure| failure.error.kind)
 }
 
 #[tokio::test]
@@ -104,7 +104,8 @@ async fn child() {
 async fn number(producer: &Arc<dyn Producer>, sent: &mut u32) -> Option<PortErrorKind> {
     let mut value = vec![b'x'; 20_000];
     value[..4].copy_from_slice(&sent.to_be_bytes());
-    let failure = producer.send(vec![record("n", value)]).await.unwrap().await.into_iter().next();
+    let failure =
+        producer.send(vec![record("n", value)].into()).await.unwrap().await.into_iter().next();
     if failure.is_none() {
         *sent += 1;
     }

@@ -51,15 +51,24 @@ impl Drop for TopicHandle {
     }
 }
 
-/// Enqueues a record, which librdkafka copies. `opaque` comes back with its delivery report; after an
-/// error there will be none.
-pub(crate) fn produce(topic: &TopicHandle, record: &OutRecord, opaque: usize) -> Result<(), i32> {
+/// Enqueues a record, of `now` if it says no other time (0: when it is enqueued). Its key and headers are copied, its value is not. `opaque` comes back with its
+/// delivery report; after an error there will be none.
+///
+/// # Safety
+/// The bytes of the record's value must stay where they are until its delivery report, or, after an error,
+/// for this call.
+pub(super) unsafe fn produce(
+    topic: &TopicHandle,
+    record: &OutRecord,
+    now: i64,
+    opaque: usize,
+) -> Result<(), i32> {
     let headers = Headers::new(&record.headers)?;
     let (key, key_len) = parts(record.key.as_ref());
     let (value, value_len) = parts(record.value.as_ref());
     // SAFETY: the arguments are pairs of a tag and values of the types which librdkafka reads for that
-    // tag, closed by the end tag. Key and value outlive the call and are copied by it. Headers become
-    // librdkafka's if, and only if, the call succeeds.
+    // tag, closed by the end tag. The key outlives the call and is copied by it, the value lives as long as
+    // the caller promises. Headers become librdkafka's if, and only if, the call succeeds.
     let code = unsafe {
         sys::rd_kafka_producev(
             topic.owner.rk(),
@@ -67,8 +76,6 @@ pub(crate) fn produce(topic: &TopicHandle, record: &OutRecord, opaque: usize) ->
             topic.ptr(),
             sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_PARTITION,
             record.partition.unwrap_or(rdkafka::producer::PARTITION_UA),
-            sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_MSGFLAGS,
-            sys::RD_KAFKA_MSG_F_COPY,
             sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_KEY,
             key,
             key_len,
@@ -76,7 +83,7 @@ pub(crate) fn produce(topic: &TopicHandle, record: &OutRecord, opaque: usize) ->
             value,
             value_len,
             sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_TIMESTAMP,
-            record.timestamp.unwrap_or(0),
+            record.timestamp.unwrap_or(now),
             sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_HEADERS,
             headers.0,
             sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_OPAQUE,

@@ -1,5 +1,7 @@
 //! Producing.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use towpath_core::ports::{OutRecord, PortErrorKind};
 use towpath_formats::partitioner::partition_for_key;
@@ -17,7 +19,7 @@ pub(super) async fn batches_arrive_in_call_order(bench: Bench) -> Outcome {
     for batch in 0..20 {
         let texts: Vec<_> = (0..10).map(|n| format!("{batch}/{n}")).collect();
         let records = texts.iter().map(|text| record(&topic, Some(0), None, text)).collect();
-        receipts.push(producer.send(records).await?);
+        receipts.push(producer.send(Arc::new(records)).await?);
         expect.extend(texts);
     }
     for receipt in receipts {
@@ -107,7 +109,7 @@ pub(super) async fn a_record_too_large_fails_alone(bench: Bench) -> Outcome {
     let large = "x".repeat(3 << 20);
     let batch = ["before", large.as_str(), "after"];
     let records = batch.iter().map(|text| record(&topic, Some(0), None, text)).collect();
-    let failures = producer.send(records).await?.await;
+    let failures = producer.send(Arc::new(records)).await?.await;
     let kinds: Vec<_> = failures.iter().map(|f| (f.index, f.error.kind)).collect();
     ensure!(
         kinds == [(1, PortErrorKind::TooLarge)],

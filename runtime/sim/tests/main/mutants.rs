@@ -9,7 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use towpath_core::ports::{
     Admin, ClientOverrides, Cluster, CommitOutcome, CompactedTable, Consumer, ConsumerEvent,
-    ConsumerSpec, Membership, OutRecord, PortResult, Producer, ProducerSpec, Receipt, Revoked,
+    ConsumerSpec, Membership, OutBatch, PortResult, Producer, ProducerSpec, Receipt, Revoked,
     TableSpec, TransactionOutcome, TransactionalProducer,
 };
 use towpath_sdk::record::{RawBatch, TopicPartition};
@@ -120,12 +120,13 @@ struct MutatedProducer {
 }
 
 impl Producer for MutatedProducer {
-    fn send(&self, mut batch: Vec<OutRecord>) -> BoxFuture<'_, PortResult<Receipt>> {
+    fn send(&self, batch: OutBatch) -> BoxFuture<'_, PortResult<Receipt>> {
         async move {
+            let mut batch = batch;
             if self.mutant == Mutant::LettersAreLost {
-                batch.retain(|record| &*record.topic != LETTERS);
+                Arc::make_mut(&mut batch).retain(|record| &*record.topic != LETTERS);
             }
-            let copy = batch.clone();
+            let copy = Arc::clone(&batch);
             let receipt = self.inner.send(batch).await?;
             let inner = Arc::clone(&self.inner);
             Ok(match self.mutant {
@@ -136,8 +137,8 @@ impl Producer for MutatedProducer {
                         return failures;
                     }
                     tokio::time::sleep(Duration::from_secs(3)).await;
-                    let again = failures.iter().map(|f| copy[f.index].clone()).collect();
-                    match inner.send(again).await {
+                    let again: Vec<_> = failures.iter().map(|f| copy[f.index].clone()).collect();
+                    match inner.send(again.into()).await {
                         Ok(receipt) => receipt.await,
                         Err(_) => failures,
                     }
@@ -156,7 +157,7 @@ struct MutatedTransactional {
 }
 
 impl Producer for MutatedTransactional {
-    fn send(&self, batch: Vec<OutRecord>) -> BoxFuture<'_, PortResult<Receipt>> {
+    fn send(&self, batch: OutBatch) -> BoxFuture<'_, PortResult<Receipt>> {
         self.producer.send(batch)
     }
 }

@@ -222,16 +222,16 @@ async fn fill(sim: &Arc<SimCluster>) {
         match sim.pick(4) {
             0 => {
                 writer.begin().await.unwrap();
-                drop(writer.send(batch).await.unwrap().await);
+                drop(writer.send(batch.into()).await.unwrap().await);
                 drop(writer.abort().await);
                 continue;
             }
             1 => {
                 writer.begin().await.unwrap();
-                drop(writer.send(batch).await.unwrap().await);
+                drop(writer.send(batch.into()).await.unwrap().await);
                 drop(writer.commit().await);
             }
-            _ => drop(plain.send(batch).await.unwrap().await),
+            _ => drop(plain.send(batch.into()).await.unwrap().await),
         }
         number = upto;
     }

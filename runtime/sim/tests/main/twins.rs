@@ -14,7 +14,7 @@ use towpath_broker::{EveryNth, LocalCluster, Options};
 use towpath_core::budget::Budget;
 use towpath_core::ports::{
     Admin, ClientOverrides, Cluster, CommitOutcome, CompactedTable, Consumer, ConsumerEvent,
-    ConsumerSpec, Entry, GroupMember, GroupOffset, Membership, NewTopic, OutRecord, PortError,
+    ConsumerSpec, Entry, GroupMember, GroupOffset, Membership, NewTopic, OutBatch, PortError,
     PortErrorKind, PortResult, ProduceFailure, Producer, ProducerSpec, Receipt, Subscription,
     TableEvent, TableSpec, TopicDescription, TransactionOutcome, TransactionalProducer,
 };
@@ -208,7 +208,8 @@ struct WrongProducer {
 }
 
 impl Producer for WrongProducer {
-    fn send(&self, mut batch: Vec<OutRecord>) -> BoxFuture<'_, PortResult<Receipt>> {
+    fn send(&self, batch: OutBatch) -> BoxFuture<'_, PortResult<Receipt>> {
+        let mut batch = Arc::unwrap_or_clone(batch);
         match self.flaw {
             Flaw::ReversesBatches => batch.reverse(),
             Flaw::EmptyIsNull => {
@@ -226,7 +227,7 @@ impl Producer for WrongProducer {
         let all_fail = self.flaw == Flaw::OneFailsAll;
         async move {
             let count = batch.len();
-            let receipt = self.inner.send(batch).await?;
+            let receipt = self.inner.send(batch.into()).await?;
             let receipt = async move {
                 let failures = receipt.await;
                 match failures.first() {
@@ -248,7 +249,7 @@ struct Pretender {
 }
 
 impl Producer for Pretender {
-    fn send(&self, batch: Vec<OutRecord>) -> BoxFuture<'_, PortResult<Receipt>> {
+    fn send(&self, batch: OutBatch) -> BoxFuture<'_, PortResult<Receipt>> {
         self.inner.send(batch)
     }
 }

@@ -11,7 +11,7 @@ use towpath_sdk::schema::{Kind, Schema, SchemaRef};
 use towpath_sdk::value::{Struct, Value};
 use towpath_sdk::{Error, Result};
 
-use super::{DecimalFormat, JsonConverterConfig};
+use super::{DecimalFormat, JsonConverterConfig, memo};
 use crate::java::{DATE, TIME, TIMESTAMP, class_of};
 
 /// Appends JSON to the scratch buffer.
@@ -47,35 +47,10 @@ impl<'a> Writer<'a> {
     }
 
     fn text(&mut self, text: &str) {
+        self.out.reserve(text.len() + 2);
         self.raw("\"");
-        self.escaped(text);
+        escape(text, |part| self.raw(part));
         self.raw("\"");
-    }
-
-    fn escaped(&mut self, text: &str) {
-        let mut rest = text;
-        while let Some(at) = first_special(rest.as_bytes()) {
-            let Some((plain, special)) = rest.split_at_checked(at) else { break };
-            let mut chars = special.chars();
-            let Some(c) = chars.next() else { break };
-            self.raw(plain);
-            match c {
-                '"' => self.raw("\\\""),
-                '\\' => self.raw("\\\\"),
-                '\n' => self.raw("\\n"),
-                '\r' => self.raw("\\r"),
-                '\t' => self.raw("\\t"),
-                '\x08' => self.raw("\\b"),
-                '\x0C' => self.raw("\\f"),
-                other => {
-                    for unit in other.encode_utf16(&mut [0; 2]) {
-                        self.raw(&format!("\\u{unit:04X}"));
-                    }
-                }
-            }
-            rest = chars.as_str();
-        }
-        self.raw(rest);
     }
 
     fn integer(&mut self, number: impl itoa::Integer) {
@@ -306,15 +281,25 @@ impl<'a> Writer<'a> {
     }
 
     fn structure(&mut self, fields: &Struct) -> Result<()> {
-        let mut before = "{\"";
-        for (field, value) in fields.schema().fields().iter().zip(fields.values()) {
-            self.raw(before);
-            self.escaped(&field.name);
-            self.raw("\":");
-            self.value(value, Some(&field.schema))?;
-            before = ",\"";
+        if !fields.is_shared() {
+            return self.members(fields);
         }
-        self.raw(if fields.values().is_empty() { "{}" } else { "}" });
+        if !memo::recall(fields, self.config, self.out) {
+            let start = self.out.len();
+            self.members(fields)?;
+            memo::keep(fields, self.config, &self.out[start..]);
+        }
+        Ok(())
+    }
+
+    fn members(&mut self, fields: &Struct) -> Result<()> {
+        let names = memo::names(fields.schema(), escaped);
+        let members = fields.schema().fields().iter().zip(fields.values());
+        for (name, (field, value)) in names.iter().zip(members) {
+            self.raw(name);
+            self.value(value, Some(&field.schema))?;
+        }
+        self.raw(if names.is_empty() { "{}" } else { "}" });
         Ok(())
     }
 
@@ -385,6 +370,39 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// Gives a text to `write` as it stands in a JSON text, part by part.
+fn escape(text: &str, mut write: impl FnMut(&str)) {
+    let mut rest = text;
+    while let Some(at) = first_special(rest.as_bytes()) {
+        let Some((plain, special)) = rest.split_at_checked(at) else { break };
+        let mut chars = special.chars();
+        let Some(c) = chars.next() else { break };
+        write(plain);
+        match c {
+            '"' => write("\\\""),
+            '\\' => write("\\\\"),
+            '\n' => write("\\n"),
+            '\r' => write("\\r"),
+            '\t' => write("\\t"),
+            '\x08' => write("\\b"),
+            '\x0C' => write("\\f"),
+            other => {
+                for unit in other.encode_utf16(&mut [0; 2]) {
+                    write(&format!("\\u{unit:04X}"));
+                }
+            }
+        }
+        rest = chars.as_str();
+    }
+    write(rest);
+}
+
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    escape(text, |part| out.push_str(part));
+    out
+}
+
 /// Where the first byte is of what can't stand in a text as it is.
 fn first_special(bytes: &[u8]) -> Option<usize> {
     // Of what lies beyond U+FFFF, UTF-8 begins with 0xF0 and more.
@@ -421,8 +439,68 @@ pub(super) fn schema_text(schema: &Schema, config: &JsonConverterConfig) -> Resu
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use towpath_sdk::config::{ConnectorConfig as _, Properties};
 
     use super::*;
+
+    fn written(value: &Value, schema: &SchemaRef, config: &JsonConverterConfig) -> String {
+        let mut out = BytesMut::new();
+        let mut writer = Writer::new(&mut out, config);
+        writer.value(value, Some(schema)).unwrap();
+        String::from_utf8(writer.finish().into()).unwrap()
+    }
+
+    #[test]
+    fn what_is_remembered_is_what_would_be_written() {
+        let config = |format| {
+            let entries = [("converter.type", "value"), ("decimal.format", format)];
+            JsonConverterConfig::parse(&Properties::from(entries)).unwrap()
+        };
+        let (base64, numeric) = (config("base64"), config("numeric"));
+        let mut decimal = Schema::new(Kind::Bytes).named(DECIMAL);
+        decimal.parameters.insert(SCALE.to_owned(), "1".to_owned());
+        let decimal = Arc::new(decimal);
+        // More than are kept, some with names that can't stand as they are.
+        for n in 0..40 {
+            let fields = [
+                (format!("a\"{n}\n"), Arc::clone(&decimal)),
+                ("b".to_owned(), Arc::clone(&decimal)),
+            ];
+            let schema = Arc::new(Schema::structure(fields));
+            let of = |byte: u8| {
+                let values = vec![Value::Bytes(vec![byte].into()), Value::Bytes(vec![5].into())];
+                Struct::new(Arc::clone(&schema), values).unwrap()
+            };
+            let name = format!("a\\\"{n}\\n");
+            let one = Value::Struct(of(1).shared());
+            let expect = format!(r#"{{"{name}":0.1,"b":0.5}}"#);
+            for _ in 0..2 {
+                assert_eq!(written(&one, &schema, &numeric), expect);
+                // The same struct in another way, another one in the same, and a copy that was changed.
+                assert_eq!(
+                    written(&one, &schema, &base64),
+                    format!(r#"{{"{name}":"AQ==","b":"BQ=="}}"#)
+                );
+                let two = Value::Struct(of(2).shared());
+                assert_eq!(
+                    written(&two, &schema, &numeric),
+                    format!(r#"{{"{name}":0.2,"b":0.5}}"#)
+                );
+                assert_eq!(written(&one, &schema, &numeric), expect);
+                let mut changed = one.clone();
+                if let Value::Struct(fields) = &mut changed {
+                    fields.values_mut()[1] = Value::Bytes(vec![7].into());
+                }
+                assert_eq!(
+                    written(&changed, &schema, &numeric),
+                    format!(r#"{{"{name}":0.1,"b":0.7}}"#)
+                );
+            }
+        }
+        let empty = Arc::new(Schema::structure::<String>([]));
+        let value = Value::Struct(Struct::new(Arc::clone(&empty), Vec::new()).unwrap().shared());
+        assert_eq!(written(&value, &empty, &base64), "{}");
+    }
 
     proptest! {
         #[test]

@@ -1,18 +1,23 @@
-//! Delivery reports, counted per batch.
+//! Batches between being enqueued and being reported.
 //!
-//! Duty: turn one report per record into one answer per batch, without allocating per record. A
-//! record's opaque value is its batch's slot and its place in the batch.
+//! Duty: enqueue records, and turn one report per record into one answer per batch, without allocating
+//! per record. A record's opaque value is its batch's slot and its place in the batch.
 //!
-//! Invariants: a batch is answered when every record that was enqueued has been reported and nothing
-//! more will be; an answer that never came (the producer is gone) is [`PortErrorKind::Unknown`] for
-//! every record, never success.
+//! Invariants: a batch, which librdkafka points into, is held until every record of it that was enqueued
+//! has been reported, or the client is gone; a batch is answered when every record that was enqueued has
+//! been reported and nothing more will be; an answer that never came (the producer is gone) is
+//! [`PortErrorKind::Unknown`] for every record, never success.
 
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
-use towpath_core::ports::{PortError, PortErrorKind, ProduceFailure};
+use towpath_core::ports::{OutBatch, PortError, PortErrorKind, ProduceFailure};
+
+use super::produce::{TopicHandle, produce};
 
 /// The batches under way of one producer.
 #[derive(Default)]
@@ -20,6 +25,8 @@ pub(crate) struct Deliveries {
     slots: Mutex<Slots>,
     in_flight: AtomicUsize,
     waiting: AtomicBool,
+    /// Who waits is woken once fewer than this are in flight, besides whenever all reports were heard.
+    wake_below: AtomicUsize,
     room: Notify,
     /// A bit for each partition that a report came from; several may share one.
     partitions: AtomicU64,
@@ -35,6 +42,8 @@ struct Batch {
     /// Records without a report, and one more until the batch is sealed.
     open: usize,
     failures: Vec<ProduceFailure>,
+    /// What librdkafka points into.
+    held: OutBatch,
     answer: oneshot::Sender<Vec<ProduceFailure>>,
 }
 
@@ -42,6 +51,9 @@ struct Batch {
 /// who goes away half-way leaves nothing behind.
 pub(crate) struct Enqueuing<'a> {
     deliveries: &'a Deliveries,
+    records: OutBatch,
+    /// Milliseconds since the epoch.
+    now: i64,
     slot: usize,
     /// Records that were neither enqueued nor refused.
     left: usize,
@@ -50,13 +62,15 @@ pub(crate) struct Enqueuing<'a> {
 }
 
 impl Deliveries {
-    /// Opens a batch of `len` records. The receiver gets its failures, ordered by index.
+    /// Opens a batch. The receiver gets its failures, ordered by index.
     pub(crate) fn open(
         &self,
-        len: usize,
+        records: OutBatch,
     ) -> (Enqueuing<'_>, oneshot::Receiver<Vec<ProduceFailure>>) {
         let (answer, answered) = oneshot::channel();
-        let batch = Batch { open: len + 1, failures: Vec::new(), answer };
+        let len = records.len();
+        let held = Arc::clone(&records);
+        let batch = Batch { open: len + 1, failures: Vec::new(), held, answer };
         let mut slots = self.slots.lock();
         let slot = match slots.free.pop() {
             Some(slot) => {
@@ -68,12 +82,17 @@ impl Deliveries {
                 slots.batches.len() - 1
             }
         };
-        (Enqueuing { deliveries: self, slot, left: len, begun: false }, answered)
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let now = i64::try_from(now).unwrap_or_default();
+        (Enqueuing { deliveries: self, records, now, slot, left: len, begun: false }, answered)
     }
 
     /// The report for the record `opaque`.
     pub(crate) fn delivered(&self, opaque: usize, error: Option<PortError>) {
-        self.in_flight.fetch_sub(1, Ordering::SeqCst);
+        let before = self.in_flight.fetch_sub(1, Ordering::SeqCst);
+        if before <= self.wake_below.load(Ordering::Relaxed) {
+            self.reported();
+        }
         self.close(opaque >> 32, 1, error.map(|error| (opaque & 0xffff_ffff, error)));
     }
 
@@ -102,9 +121,16 @@ impl Deliveries {
 
     /// Wakes who waits for room, or for all reports.
     pub(crate) fn reported(&self) {
-        if self.waiting.swap(false, Ordering::SeqCst) {
+        if self.waiting.load(Ordering::SeqCst) && self.waiting.swap(false, Ordering::SeqCst) {
             self.room.notify_waiters();
         }
+    }
+
+    /// Waits until fewer than `count` are in flight.
+    pub(crate) async fn wait_below(&self, count: usize) {
+        self.wake_below.store(count, Ordering::Relaxed);
+        self.wait_until(|| (self.in_flight() < count).then_some(())).await;
+        self.wake_below.store(0, Ordering::Relaxed);
     }
 
     /// Waits until `ready` says yes; it is asked again after reports came.
@@ -134,17 +160,30 @@ impl Deliveries {
         let done = slots.batches[slot].take();
         slots.free.push(slot);
         drop(slots);
-        if let Some(mut batch) = done {
-            batch.failures.sort_by_key(|f| f.index);
-            // Nobody has to wait for the answer.
-            drop(batch.answer.send(batch.failures));
+        if let Some(Batch { mut failures, held, answer, .. }) = done {
+            failures.sort_by_key(|f| f.index);
+            // Before the answer, so that the records are the caller's alone again.
+            drop(held);
+            // Nobody has to wait for it.
+            drop(answer.send(failures));
         }
     }
 }
 
 impl Enqueuing<'_> {
+    /// Enqueues the record at `index`, or tries to, be it again.
+    ///
+    /// # Errors
+    /// The code of librdkafka.
+    pub(crate) fn produce(&mut self, topic: &TopicHandle, index: usize) -> Result<(), i32> {
+        let opaque = self.begin(index);
+        // SAFETY: the batch is held until the report, which comes to the deliveries of the client that the
+        // topic is of; the client goes before its deliveries.
+        unsafe { produce(topic, &self.records[index], self.now, opaque) }
+    }
+
     /// The opaque value for the record at `index`, which is about to be enqueued, be it again.
-    pub(crate) fn begin(&mut self, index: usize) -> usize {
+    fn begin(&mut self, index: usize) -> usize {
         if !std::mem::replace(&mut self.begun, true) {
             self.deliveries.in_flight.fetch_add(1, Ordering::SeqCst);
         }
@@ -157,8 +196,9 @@ impl Enqueuing<'_> {
         self.left -= 1;
     }
 
-    /// The record begun last will not be enqueued.
-    pub(crate) fn refused(&mut self, opaque: usize, error: PortError) {
+    /// The record at `index` will not be enqueued.
+    pub(crate) fn refused(&mut self, index: usize, error: PortError) {
+        let opaque = self.begin(index);
         self.enqueued();
         self.deliveries.delivered(opaque, Some(error));
     }
@@ -189,20 +229,38 @@ pub(crate) async fn failures(
 
 #[cfg(test)]
 mod tests {
+    use towpath_core::ports::OutRecord;
+
     use super::*;
+
+    fn records(len: usize) -> OutBatch {
+        let record = || OutRecord {
+            topic: "t".into(),
+            partition: None,
+            key: None,
+            value: None,
+            timestamp: None,
+            headers: Vec::new().into(),
+        };
+        Arc::new(std::iter::repeat_with(record).take(len).collect())
+    }
+
+    /// Enqueues all of a batch, and what its records are known by.
+    fn enqueue(mut batch: Enqueuing<'_>) -> Vec<usize> {
+        let all = 0..batch.records.len();
+        let begin = |index| {
+            let opaque = batch.begin(index);
+            batch.enqueued();
+            opaque
+        };
+        all.map(begin).collect()
+    }
 
     #[tokio::test]
     async fn a_batch_is_answered_after_its_last_report_with_failures_by_index() {
         let deliveries = Deliveries::default();
-        let (mut batch, answered) = deliveries.open(3);
-        let opaque: Vec<usize> = (0..3)
-            .map(|i| {
-                let opaque = batch.begin(i);
-                batch.enqueued();
-                opaque
-            })
-            .collect();
-        drop(batch);
+        let (batch, answered) = deliveries.open(records(3));
+        let opaque = enqueue(batch);
         let mut answered = Box::pin(failures(answered, 3));
         let error = PortError::new(PortErrorKind::TooLarge, "large");
         deliveries.delivered(opaque[2], Some(error.clone()));
@@ -218,7 +276,7 @@ mod tests {
     #[tokio::test]
     async fn a_batch_given_up_half_way_is_answered_for_what_was_enqueued() {
         let deliveries = Deliveries::default();
-        let (mut batch, answered) = deliveries.open(5);
+        let (mut batch, answered) = deliveries.open(records(5));
         let first = batch.begin(0);
         batch.enqueued();
         batch.begin(1);
@@ -227,12 +285,38 @@ mod tests {
         deliveries.delivered(first, None);
         assert!(failures(answered, 5).await.is_empty());
         // The slot serves the next batch.
-        let (mut batch, answered) = deliveries.open(1);
-        let opaque = batch.begin(0);
-        batch.refused(opaque, PortError::new(PortErrorKind::Invalid, "no"));
+        let (mut batch, answered) = deliveries.open(records(1));
+        batch.refused(0, PortError::new(PortErrorKind::Invalid, "no"));
         drop(batch);
         assert_eq!(failures(answered, 1).await.len(), 1);
         assert_eq!(deliveries.slots.lock().batches.len(), 1);
+    }
+
+    #[test]
+    fn records_are_held_until_all_are_reported_and_then_the_callers_alone() {
+        let deliveries = Deliveries::default();
+        let records = records(2);
+        let (batch, mut answered) = deliveries.open(Arc::clone(&records));
+        let opaque = enqueue(batch);
+        deliveries.delivered(opaque[1], None);
+        assert_eq!(Arc::strong_count(&records), 2);
+        assert!(answered.try_recv().is_err());
+        deliveries.delivered(opaque[0], None);
+        assert_eq!(Arc::strong_count(&records), 1);
+        assert!(answered.try_recv().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_part_is_woken_by_the_report_that_makes_it_true() {
+        let deliveries = Deliveries::default();
+        let (batch, _answered) = deliveries.open(records(3));
+        let opaque = enqueue(batch);
+        let mut waiting = std::pin::pin!(deliveries.wait_below(2));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        deliveries.delivered(opaque[0], None);
+        assert!(futures::poll!(&mut waiting).is_pending());
+        deliveries.delivered(opaque[1], None);
+        assert!(futures::poll!(&mut waiting).is_ready());
     }
 
     #[test]
@@ -248,7 +332,7 @@ mod tests {
     #[tokio::test]
     async fn without_an_answer_every_record_is_unknown() {
         let deliveries = Deliveries::default();
-        let (batch, answered) = deliveries.open(2);
+        let (batch, answered) = deliveries.open(records(2));
         std::mem::forget(batch);
         drop(deliveries);
         let failures = failures(answered, 2).await;
