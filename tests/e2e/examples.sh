@@ -45,7 +45,7 @@ sql() { # DATABASE STATEMENT…: each statement by itself
       -v ON_ERROR_STOP=1 -qtAc "$statement"
   done
 }
-drop_slots="select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name in ('shop', 'shop_rows', 'shop_outbox')"
+drop_slots="select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name in ('shop', 'shop_rows', 'shop_outbox', 'shop_full')"
 sql postgres "$drop_slots" \
   'drop database if exists shop with (force)' 'create database shop'
 sql shop 'create table customers (id int primary key, name text)' \
@@ -85,10 +85,10 @@ until_true() {
   done
 }
 ready() { curl -sf -m 5 "localhost:$1/health" > /dev/null; }
-# put PORT NAME FILE: as in the README.
+# put PORT NAME FILE: as in the README; a file of configs/examples, or with its path.
 put() {
-  curl -sS -m 60 -X PUT -H 'Content-Type: application/json' -d "@configs/examples/$3" \
-    -o "$dir/answer" -w '%{http_code}' "localhost:$1/connectors/$2/config" | grep -q '^20[01]$' \
+  (cd configs/examples && curl -sS -m 60 -X PUT -H 'Content-Type: application/json' -d "@$3" \
+    -o "$dir/answer" -w '%{http_code}' "localhost:$1/connectors/$2/config") | grep -q '^20[01]$' \
     || fail "$3 is refused: $(cat "$dir/answer")"
 }
 # lines BUCKET: the records in its objects.
@@ -106,6 +106,23 @@ put "$port" clicks-to-s3 kafka-to-s3.json
 put "$port" shop postgres-to-kafka.json
 put "$port" shop-rows postgres-rows-to-kafka.json
 put "$port" shop-outbox postgres-outbox-to-kafka.json
+# Unwrapped in front of a sink instead, which takes schemas in the topic.
+sed 's/"\(topic.prefix\|slot.name\|publication.name\)": "shop"/"\1": "shop_full"/; s/enable": "false"/enable": "true"/' \
+  configs/examples/postgres-to-kafka.json > "$dir/full.json"
+cat > "$dir/unwrapped.json" << EOF
+{
+  "connector.class": "FileStreamSink",
+  "topics": "shop_full.public.customers",
+  "file": "$dir/unwrapped.out",
+  "key.converter": "org.apache.kafka.connect.json.JsonConverter",
+  "value.converter": "org.apache.kafka.connect.json.JsonConverter",
+  "transforms": "unwrap",
+  "transforms.unwrap.type": "io.debezium.transforms.ExtractNewRecordState",
+  "transforms.unwrap.add.fields": "op"
+}
+EOF
+put "$port" shop-full "$dir/full.json"
+put "$port" unwrapped "$dir/unwrapped.json"
 put "$compose_port" orders orders.json
 put "$compose_port" orders-to-s3 orders-to-s3.json
 # 295 of the file's 300 clicks are sound, so two objects of 100 are complete; the broken ones are dead letters.
@@ -128,6 +145,10 @@ until_true 90 row_updated || fail "the row of a customer did not come: $(rows | 
 # A tombstone has a null for a value, whose size is -1.
 row_deleted() { rows | grep -q '^{"id":8} -1 '; }
 until_true 90 row_deleted || fail "the delete of a customer is no tombstone: $(rows | tail -n 3)"
+unwrapped() { grep -q '^Struct{id=7,name=third,__op=u}$' "$dir/unwrapped.out"; }
+until_true 90 unwrapped || fail "the row of a customer is not in the file: $(tail -n 3 "$dir/unwrapped.out")"
+[ "$(grep -c '^Struct{id=[0-9]*,name=customer [0-9]*,__op=r}$' "$dir/unwrapped.out")" -ge 99 ] \
+  || fail "the rows of customers are not in the file: $(head -n 3 "$dir/unwrapped.out")"
 sql shop "insert into outbox values ('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'order', '42', 'OrderCreated', '{\"total\": 5, \"lines\": [{\"sku\": \"x\"}]}')" \
   'delete from outbox'
 event() {

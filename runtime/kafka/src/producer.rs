@@ -159,14 +159,19 @@ impl Client {
         Ok(handle)
     }
 
-    /// Enqueues a batch.
-    pub(crate) async fn send(&self, batch: OutBatch) -> PortResult<Receipt> {
+    /// Enqueues a batch once `turn` has come.
+    pub(crate) async fn send(
+        &self,
+        batch: OutBatch,
+        turn: impl Future<Output = ()> + Send,
+    ) -> PortResult<Receipt> {
         if let Some(fatal) = self.fatal() {
             return Err(fatal);
         }
         let deliveries = &self.context().deliveries;
         let len = batch.len();
         let (mut enqueuing, answered) = deliveries.open(Arc::clone(&batch));
+        turn.await;
         let mut last: Option<(Topic, Arc<TopicHandle>)> = None;
         for (index, record) in batch.iter().enumerate() {
             let handle = match &last {
@@ -243,14 +248,16 @@ impl KafkaProducer {
         let mut wave = self.turn.lock().await;
         let deliveries = &self.client().context().deliveries;
         let partitions = deliveries.partitions();
-        if !wave.takes(records, bytes, partitions) {
-            deliveries.wait_below(wave.answered_below(partitions)).await;
-            *wave = Wave::default();
-        } else if deliveries.in_flight() == 0 {
-            *wave = Wave::default();
-        }
-        wave.add(records, bytes);
-        self.running.client.send(batch).await
+        let turn = async {
+            if !wave.takes(records, bytes, partitions) {
+                deliveries.wait_below(wave.answered_below(partitions)).await;
+                *wave = Wave::default();
+            } else if deliveries.in_flight() == 0 {
+                *wave = Wave::default();
+            }
+            wave.add(records, bytes);
+        };
+        self.running.client.send(batch, turn).await
     }
 }
 

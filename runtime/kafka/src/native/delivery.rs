@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use towpath_core::ports::{OutBatch, PortError, PortErrorKind, ProduceFailure};
 
-use super::produce::{TopicHandle, produce};
+use super::produce::{Headers, TopicHandle, produce};
 
 /// The batches under way of one producer.
 #[derive(Default)]
@@ -52,6 +52,8 @@ struct Batch {
 pub(crate) struct Enqueuing<'a> {
     deliveries: &'a Deliveries,
     records: OutBatch,
+    /// Theirs, made before their turn.
+    headers: Vec<Headers>,
     /// Milliseconds since the epoch.
     now: i64,
     slot: usize,
@@ -62,7 +64,8 @@ pub(crate) struct Enqueuing<'a> {
 }
 
 impl Deliveries {
-    /// Opens a batch. The receiver gets its failures, ordered by index.
+    /// Opens a batch, and makes of it what librdkafka wants, so that enqueuing takes no longer than it must: what
+    /// is enqueued slowly is sent in parts. The receiver gets its failures, ordered by index.
     pub(crate) fn open(
         &self,
         records: OutBatch,
@@ -84,7 +87,10 @@ impl Deliveries {
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let now = i64::try_from(now).unwrap_or_default();
-        (Enqueuing { deliveries: self, records, now, slot, left: len, begun: false }, answered)
+        let headers = records.iter().map(|record| Headers::new(&record.headers)).collect();
+        let enqueuing =
+            Enqueuing { deliveries: self, records, headers, now, slot, left: len, begun: false };
+        (enqueuing, answered)
     }
 
     /// The report for the record `opaque`.
@@ -179,7 +185,7 @@ impl Enqueuing<'_> {
         let opaque = self.begin(index);
         // SAFETY: the batch is held until the report, which comes to the deliveries of the client that the
         // topic is of; the client goes before its deliveries.
-        unsafe { produce(topic, &self.records[index], self.now, opaque) }
+        unsafe { produce(topic, &self.records[index], &mut self.headers[index], self.now, opaque) }
     }
 
     /// The opaque value for the record at `index`, which is about to be enqueued, be it again.

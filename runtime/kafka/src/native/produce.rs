@@ -51,7 +51,8 @@ impl Drop for TopicHandle {
     }
 }
 
-/// Enqueues a record, of `now` if it says no other time (0: when it is enqueued). Its key and headers are copied, its value is not. `opaque` comes back with its
+/// Enqueues a record, of `now` if it says no other time (0: when it is enqueued), with its headers, which are
+/// librdkafka's after that. Its key and headers are copied, its value is not. `opaque` comes back with its
 /// delivery report; after an error there will be none.
 ///
 /// # Safety
@@ -60,10 +61,11 @@ impl Drop for TopicHandle {
 pub(super) unsafe fn produce(
     topic: &TopicHandle,
     record: &OutRecord,
+    headers: &mut Headers,
     now: i64,
     opaque: usize,
 ) -> Result<(), i32> {
-    let headers = Headers::new(&record.headers)?;
+    headers.check()?;
     let (key, key_len) = parts(record.key.as_ref());
     let (value, value_len) = parts(record.value.as_ref());
     // SAFETY: the arguments are pairs of a tag and values of the types which librdkafka reads for that
@@ -85,14 +87,14 @@ pub(super) unsafe fn produce(
             sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_TIMESTAMP,
             record.timestamp.unwrap_or(now),
             sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_HEADERS,
-            headers.0,
+            headers.list,
             sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_OPAQUE,
             opaque as *mut c_void,
             sys::rd_kafka_vtype_t::RD_KAFKA_VTYPE_END,
         )
     } as i32;
     if code == 0 {
-        headers.hand_over();
+        headers.list = ptr::null_mut();
         Ok(())
     } else {
         Err(code)
@@ -103,47 +105,56 @@ fn parts(bytes: Option<&Bytes>) -> (*mut c_void, usize) {
     bytes.map_or((ptr::null_mut(), 0), |b| (b.as_ptr().cast_mut().cast(), b.len()))
 }
 
-/// Headers on their way to librdkafka; null where there are none.
-struct Headers(*mut sys::rd_kafka_headers_t);
+/// A record's headers on their way to librdkafka.
+pub(super) struct Headers {
+    /// Null where there are none, and once they are librdkafka's.
+    list: *mut sys::rd_kafka_headers_t,
+    /// Why they can't be sent; 0 if they can.
+    error: i32,
+}
+
+// SAFETY: a list belongs to who has its pointer, on whatever thread that is.
+unsafe impl Send for Headers {}
 
 impl Headers {
-    fn new(headers: &[(Text, Option<Bytes>)]) -> Result<Self, i32> {
+    pub(super) fn new(headers: &[(Text, Option<Bytes>)]) -> Self {
+        let mut made = Self { list: ptr::null_mut(), error: 0 };
         if headers.is_empty() {
-            return Ok(Self(ptr::null_mut()));
+            return made;
         }
         // SAFETY: a fresh list, destroyed by `Drop` unless it was handed over.
-        let list = Self(unsafe { sys::rd_kafka_headers_new(headers.len()) });
-        for (name, value) in headers {
-            let name_len = isize::try_from(name.len());
-            let name_len = name_len.map_err(|_| RD_KAFKA_RESP_ERR__INVALID_ARG as i32)?;
-            if name.contains('\0') {
-                // librdkafka hands names out as C strings: the rest would be lost.
-                return Err(RD_KAFKA_RESP_ERR__BAD_MSG as i32);
-            }
-            let (value, value_len) = parts(value.as_ref());
-            let value_len =
-                isize::try_from(value_len).map_err(|_| RD_KAFKA_RESP_ERR__INVALID_ARG as i32)?;
-            // SAFETY: name and value outlive the call, which copies them.
-            let code = unsafe {
-                sys::rd_kafka_header_add(list.0, name.as_ptr().cast(), name_len, value, value_len)
-            } as i32;
-            if code != 0 {
-                return Err(code);
-            }
-        }
-        Ok(list)
+        made.list = unsafe { sys::rd_kafka_headers_new(headers.len()) };
+        let error = headers.iter().find_map(|(name, value)| made.add(name, value.as_ref()).err());
+        made.error = error.unwrap_or(0);
+        made
     }
 
-    fn hand_over(self) {
-        std::mem::forget(self);
+    fn add(&mut self, name: &Text, value: Option<&Bytes>) -> Result<(), i32> {
+        let long = |_| RD_KAFKA_RESP_ERR__INVALID_ARG as i32;
+        let name_len = isize::try_from(name.len()).map_err(long)?;
+        if name.contains('\0') {
+            // librdkafka hands names out as C strings: the rest would be lost.
+            return Err(RD_KAFKA_RESP_ERR__BAD_MSG as i32);
+        }
+        let (value, value_len) = parts(value);
+        let value_len = isize::try_from(value_len).map_err(long)?;
+        // SAFETY: name and value outlive the call, which copies them.
+        let code = unsafe {
+            sys::rd_kafka_header_add(self.list, name.as_ptr().cast(), name_len, value, value_len)
+        } as i32;
+        if code == 0 { Ok(()) } else { Err(code) }
+    }
+
+    const fn check(&self) -> Result<(), i32> {
+        if self.error == 0 { Ok(()) } else { Err(self.error) }
     }
 }
 
 impl Drop for Headers {
     fn drop(&mut self) {
-        if !self.0.is_null() {
+        if !self.list.is_null() {
             // SAFETY: still ours.
-            unsafe { sys::rd_kafka_headers_destroy(self.0) }
+            unsafe { sys::rd_kafka_headers_destroy(self.list) }
         }
     }
 }
