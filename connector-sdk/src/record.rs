@@ -180,7 +180,7 @@ impl Record {
 
     /// What a source has read and can't show, with key and value as far as they may be seen, and `why`. It
     /// never reaches its topic: in its turn it goes the way of `errors.tolerance`, which stops the task or
-    /// makes a dead letter of it, and is durable before any mark behind it.
+    /// makes a dead letter of it as it is, without transforms, and is durable before any mark behind it.
     #[must_use]
     pub fn refused(mut self, why: Error) -> Self {
         self.refusal = Some(Refusal(Arc::new(why)));

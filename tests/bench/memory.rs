@@ -35,6 +35,12 @@ impl Bound {
             fs::write(&path, text).with_context(|| format!("write {}", path.display()))
         };
         write(limit, bytes.to_string())?;
+        // Without this, what has swap is slow instead of killed. Not every kernel counts it.
+        for (file, text) in [("memory.swap.max", 0), ("memory.memsw.limit_in_bytes", bytes)] {
+            if bound.group.join(file).exists() {
+                write(file, text.to_string())?;
+            }
+        }
         write("cgroup.procs", pid.to_string())?;
         Ok(Some(bound))
     }

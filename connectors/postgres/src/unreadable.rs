@@ -3,7 +3,8 @@
 //! Duty: of a row with a value that its column's codec refuses, make the record that the engine hands to
 //! `errors.tolerance`: what was to be shown, as JSON, and why it can't be. Pure.
 //!
-//! Invariant: what the topic would not show of a row, its dead letter does not show either.
+//! Invariant: what the connector's settings leave out or mask of a row, its dead letter does not show
+//! either.
 
 use std::sync::Arc;
 

@@ -206,7 +206,7 @@ impl Client {
             outcome = self.context().deliveries.wait_until(attempt).await;
         }
         match outcome {
-            Ok(()) => enqueuing.enqueued(),
+            Ok(()) => {}
             Err(code) if ENDS_PRODUCER.iter().any(|&c| c as i32 == code) => {
                 return Err(self.fatal().unwrap_or_else(|| error::from_code(code)));
             }

@@ -20,6 +20,7 @@ const PARTITIONS: usize = 10;
 /// What was handed over since nothing was in flight.
 #[derive(Debug, Default)]
 pub(crate) struct Wave {
+    batches: usize,
     records: usize,
     bytes: usize,
 }
@@ -33,14 +34,15 @@ impl Wave {
                 && self.bytes + bytes <= BYTES * partitions)
     }
 
-    /// With fewer records in flight than this, the wave was answered: as a whole, or, as all records of one
-    /// partition are in one request, from its first report on.
+    /// With fewer records in flight than this, the wave was answered: as a whole, or, if it is one batch to
+    /// one partition, whose records go in one request, from its first report on.
     pub(crate) const fn answered_below(&self, partitions: usize) -> usize {
-        if partitions == 1 { self.records } else { 1 }
+        if partitions == 1 && self.batches == 1 { self.records } else { 1 }
     }
 
     /// The batch joins.
     pub(crate) fn add(&mut self, records: usize, bytes: usize) {
+        self.batches += 1;
         self.records += records;
         self.bytes += bytes;
     }

@@ -34,6 +34,9 @@ use crate::wire::quote_identifier;
 use plan::{Known, Marks, Range};
 use reader::{Chunk, ReadTo, Reading, Shared};
 
+/// Bytes of rows that can't be shown which are kept with the last one that is; behind more of them it is not
+/// said which was the last.
+const HELD_BYTES: usize = 4 * 1024 * 1024;
 /// How often progress is told.
 const TELL: Duration = Duration::from_millis(500);
 
@@ -155,7 +158,7 @@ impl Pass<'_> {
             telling.rows += chunk.records.len() as u64;
             progress.rows += chunk.records.len() as u64;
             let mut piece = Piece { records: chunk.records, marks: Vec::new() };
-            if let Some(record) = piece.records.first_mut() {
+            if let Some(record) = piece.records.iter_mut().find(|record| is_shown(record)) {
                 if std::mem::take(&mut is_first) {
                     set_snapshot(record, SnapshotMark::First);
                 } else if !progress.has_rows {
@@ -184,7 +187,7 @@ impl Pass<'_> {
                 progress.tell_end(self.notifier, self.output).await?;
                 let held = progress.held.take();
                 if let Some((mut piece, bytes)) = held {
-                    if piece.records.is_empty() {
+                    if !piece.records.iter().any(is_shown) {
                         self.output.send(piece, bytes).await?;
                         continue;
                     }
@@ -208,10 +211,15 @@ impl Pass<'_> {
     }
 }
 
-/// Says that a record is the last of something. The snapshot's first record stays that.
+/// Whether a record says where in the snapshot it is: one that can't be shown does not.
+fn is_shown(record: &Record) -> bool {
+    record.refusal().is_none()
+}
+
+/// Says that the last record that is shown is the last of something. The snapshot's first record stays that.
 fn mark_last(records: &mut [Record], mark: SnapshotMark) {
-    let is_only = records.len() == 1;
-    if let Some(record) = records.last_mut()
+    let is_only = records.iter().filter(|record| is_shown(record)).take(2).count() == 1;
+    if let Some(record) = records.iter_mut().rev().find(|record| is_shown(record))
         && !(is_only
             && mark == SnapshotMark::LastOfTable
             && crate::envelope::snapshot_of(record) == Some(SnapshotMark::First.text()))
@@ -235,16 +243,20 @@ impl Progress {
     }
 
     /// Keeps a piece with the last rows so far, and hands over what was kept.
-    async fn hold(&mut self, piece: Piece, bytes: usize, output: &Output) -> Result<()> {
+    async fn hold(&mut self, mut piece: Piece, bytes: usize, output: &Output) -> Result<()> {
+        let shows = piece.records.iter().any(is_shown);
         let (piece, bytes) = match self.held.take() {
-            // Without rows it goes with those before it, whose order it keeps.
-            Some((mut held, held_bytes)) if piece.records.is_empty() => {
+            // Without rows that are shown it goes with those before it, whose order it keeps.
+            Some((mut held, held_bytes))
+                if piece.records.is_empty() || (!shows && held_bytes < HELD_BYTES) =>
+            {
                 let count = held.records.len();
+                held.records.append(&mut piece.records);
                 held.marks.extend(piece.marks.into_iter().map(|mut mark| {
-                    mark.after = count;
+                    mark.after += count;
                     mark
                 }));
-                (held, held_bytes)
+                (held, held_bytes + bytes)
             }
             Some((held, held_bytes)) => {
                 output.send(held, held_bytes).await?;

@@ -53,6 +53,7 @@ mod snapshots;
 mod source;
 #[cfg(test)]
 mod unreadable;
+#[cfg(test)]
 mod values;
 #[cfg(test)]
 mod workload;

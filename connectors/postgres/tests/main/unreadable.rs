@@ -49,14 +49,20 @@ const WHY: &str = "decode column at: a timestamp outside of the years 1677 to 22
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_of_a_snapshot_and_changes_are_refused_one_by_one() {
     let server = Server::start().await;
-    let rows = "insert into t select n, '2024-01-01', 'secret', 'hidden', 'toast' from generate_series(1, 5) n;
+    // The first row, and, as it was updated, the last one.
+    let rows = "insert into t values (0, '2300-01-01', 'secret', 'hidden', 'toast');
+                insert into t select n, '2024-01-01', 'secret', 'hidden', 'toast' from generate_series(1, 5) n;
                 update t set at = '2300-01-01' where id = 2";
     server.execute(&format!("{TABLES}; {rows}")).await;
     let mut source = Source::start(&server, &ENTRIES).await;
-    let all = source.take(5).await;
-    assert_eq!(good(&all).len(), 4);
+    let all = source.take(6).await;
+    let shown: Vec<_> = all.iter().filter(|shown| shown.record.refusal().is_none()).collect();
+    let place = |shown: &&Shown| shown.value["source"]["snapshot"].as_str().unwrap().to_owned();
+    let places: Vec<_> = shown.iter().map(place).collect();
+    assert_eq!(places, ["first", "true", "true", "last"]);
     let letters = refused(&all);
-    let [(why, key, value)] = &*letters else { panic!("{letters:?}") };
+    let [(_, first, _), (why, key, value)] = &*letters else { panic!("{letters:?}") };
+    assert_eq!(first, &json!({"id": "0"}));
     let in_full = format!("show the row with the key {{\"id\":\"2\"}} of table public.t: {WHY}");
     assert!(why.starts_with(&in_full), "{why}");
     assert_eq!(key, &json!({"id": "2"}));
@@ -124,4 +130,20 @@ async fn rows_of_a_snapshot_and_changes_are_refused_one_by_one() {
     let [(_, key, value)] = &*letters else { panic!("{letters:?}") };
     assert_eq!((key, &value["op"]), (&json!({"id": "9"}), &json!("r")));
     assert_eq!(value["after"]["at"], "2300-01-01 00:00:00");
+
+    // With the row before it, a change can't be shown because of that, either.
+    let sql = "alter table t replica identity full;
+               insert into t values (12, '2300-01-01', 'secret', 'hidden', null);
+               update t set at = null where id = 12;
+               delete from t where id = 12";
+    server.execute(sql).await;
+    let all = source.read(|shown| shown.op() == "d" && shown.key["id"] == 12).await;
+    assert_eq!(good(&all), [("d", 12)]);
+    let letters = refused(&all);
+    let [(_, _, created), (_, key, updated)] = &*letters else { panic!("{letters:?}") };
+    let row = |at: Json| json!({"id": "12", "at": at, "secret": "*****", "toast": null});
+    assert_eq!(created["after"], row("2300-01-01 00:00:00".into()));
+    assert_eq!((key, &updated["op"]), (&json!({"id": "12"}), &json!("u")));
+    assert_eq!(updated["before"], row("2300-01-01 00:00:00".into()));
+    assert_eq!(updated["after"], row(Json::Null));
 }

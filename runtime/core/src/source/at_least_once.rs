@@ -209,6 +209,7 @@ impl Driver {
             Step::Wanted(_) => {}
             Step::Polled(batch) => self.on_polled(batch),
             Step::Converted(converted) => {
+                self.converter.check_given(converted.given)?;
                 self.bytes += converted.bytes;
                 self.waiting.push_back(converted);
                 self.send_next();

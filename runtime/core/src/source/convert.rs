@@ -48,11 +48,19 @@ pub(super) struct Converted {
     /// Records that failed, as dead letters.
     pub(super) letters: Vec<OutRecord>,
     pub(super) marks: Vec<Mark>,
+    /// Bytes of records and letters.
     pub(super) bytes: usize,
-    /// Bytes of what was converted, as [`Record::size`] counts them.
-    pub(super) weight: usize,
+    /// How many records the source gave, and their bytes as [`Record::size`] counts them.
+    pub(super) given: (usize, usize),
     /// Each record goes to the broker by itself: together they were refused as too large.
     pub(super) alone: bool,
+}
+
+impl Converted {
+    fn letter(&mut self, letter: Option<OutRecord>) {
+        self.bytes += letter.as_ref().map_or(0, OutRecord::size);
+        self.letters.extend(letter);
+    }
 }
 
 /// Whether the broker refused several records as too large. It looks at what a client has put together,
@@ -65,8 +73,7 @@ impl Converter {
     /// Converts `batch`, keeping its order.
     ///
     /// # Errors
-    /// If a record fails and the tolerance says that the task must stop, or if the batch is larger than the
-    /// source may give.
+    /// If a record fails and the tolerance says that the task must stop.
     pub(super) async fn convert(&self, batch: SourceBatch) -> Result<Converted> {
         // What grows from nothing would be copied several times for each record.
         let room = (batch.records.len() * SCRATCH_RECORD).min(SCRATCH_MAX);
@@ -76,17 +83,16 @@ impl Converter {
             letters: Vec::new(),
             marks: batch.marks,
             bytes: 0,
-            weight: 0,
+            given: (batch.records.len(), 0),
             alone: false,
         };
-        let count = batch.records.len();
+        let mut sent = 0;
         for record in batch.records {
-            converted.weight += record.size();
-            self.check_weight(count, converted.weight)?;
+            converted.given.1 += record.size();
             if let Some(why) = record.refusal() {
                 let (stage, class) = (Stage::TaskPoll, Arc::clone(&self.class));
                 let fault = Fault::new(stage, class, Arc::clone(why));
-                converted.letters.extend(self.reject(&fault, || as_text(&record))?);
+                converted.letter(self.reject(&fault, as_text(&record))?);
                 continue;
             }
             let encoded = match self.chain.encode(record, 0, &mut scratch) {
@@ -95,18 +101,18 @@ impl Converter {
             };
             match encoded {
                 Ok(Some(out)) => {
-                    converted.bytes += out.size();
+                    sent += out.size();
                     converted.records.push(out);
                 }
                 Ok(None) => {}
                 Err(failed) => {
-                    let letter = self.reject(&failed.fault, || as_text(&failed.record))?;
-                    converted.letters.extend(letter);
+                    converted.letter(self.reject(&failed.fault, as_text(&failed.record))?);
                 }
             }
         }
         self.metrics.records.inc_by(converted.records.len() as u64);
-        self.metrics.bytes.inc_by(converted.bytes as u64);
+        self.metrics.bytes.inc_by(sent as u64);
+        converted.bytes += sent;
         self.metrics.batches.inc();
         Ok(converted)
     }
@@ -128,21 +134,26 @@ impl Converter {
             let Some(record) = records.get(failure.index) else { continue };
             let error = Error::new(ErrorKind::TooLarge, failure.error.text);
             let fault = Fault::new(Stage::KafkaProduce, Arc::clone(&self.class), error);
-            letters.extend(self.reject(&fault, || record.clone())?);
+            letters.extend(self.reject(&fault, record.clone())?);
         }
         Ok(letters)
     }
 
-    fn reject(
-        &self,
-        fault: &Fault,
-        record: impl FnOnce() -> OutRecord,
-    ) -> Result<Option<OutRecord>> {
+    fn reject(&self, fault: &Fault, record: OutRecord) -> Result<Option<OutRecord>> {
         self.metrics.failures.inc();
         let stage = fault.stage.name();
         if self.tolerance.log {
             let error = JavaLike::of(&fault.error).trace;
-            tracing::error!(task = %self.id, stage, class = &*fault.class, error, "a record failed");
+            let (task, class) = (&self.id, &*fault.class);
+            if self.tolerance.log_messages {
+                let text = |bytes: &Option<Bytes>| {
+                    String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).into_owned()
+                };
+                let (key, value) = (text(&record.key), text(&record.value));
+                tracing::error!(%task, stage, class, error, key, value, "a record failed");
+            } else {
+                tracing::error!(%task, stage, class, error, "a record failed");
+            }
         }
         if !self.tolerance.all {
             let text =
@@ -151,7 +162,7 @@ impl Converter {
             return Err(Error::new(ErrorKind::Data, text));
         }
         match &self.dead_letters {
-            Some(queue) => Ok(Some(queue.source_letter(record(), fault))),
+            Some(queue) => Ok(Some(queue.source_letter(record, fault))),
             None => {
                 self.metrics.skipped.inc();
                 Ok(None)
@@ -159,20 +170,19 @@ impl Converter {
         }
     }
 
-    /// Says so if the source has given more than it may, since memory is bounded by that. One record may be
-    /// of any size.
+    /// Says so if the source has given so many records of so many bytes in one poll, and that is more than it
+    /// may, since memory is bounded by that. One record may be of any size.
     ///
     /// # Errors
     /// If so.
-    pub(super) fn check_weight(&self, records: usize, bytes: usize) -> Result<()> {
+    pub(super) fn check_given(&self, (records, bytes): (usize, usize)) -> Result<()> {
         let max = self.batch_max;
         if bytes <= max || records == 1 {
             return Ok(());
         }
         let text = format!(
-            "the source gave {records} records of more than {max} bytes in one poll, which is what the task \
-             may hold: the connector must keep to the budget of its polls; until it does, \
-             towpath.buffer.bytes can be raised"
+            "the source gave {records} records of {bytes} bytes in one poll, but the task may hold {max}: the \
+             connector must keep to the budget of its polls; until it does, towpath.buffer.bytes can be raised"
         );
         Err(Error::new(ErrorKind::Unsupported, text))
     }

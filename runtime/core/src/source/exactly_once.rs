@@ -22,7 +22,7 @@ use super::convert::{Converted, Converter};
 use super::lent::{self, LentSource};
 use super::pending::{Pending, to_acknowledge};
 use super::sent::{As, Sent, await_records, send_alone};
-use super::uncovered::Uncovered;
+use super::uncovered::{Uncovered, size};
 use super::{Boundary, SourceSpec, Transactions, open_dead_letters, producer_spec};
 use crate::home;
 use crate::ports::{
@@ -236,6 +236,7 @@ impl Driver {
     /// Cuts a polled batch at the boundaries of the source and converts the pieces.
     async fn stage(&mut self, batch: SourceBatch) -> Result<(), Broken> {
         let by_connector = self.transactions.boundary == Boundary::Connector;
+        self.converter.check_given((batch.records.len(), size(&batch.records)))?;
         let batch = self.uncovered.cover(batch);
         let (records, bytes) = (self.uncovered.len(), self.uncovered.bytes());
         let bytes_max = self.converter.batch_max;
@@ -250,13 +251,10 @@ impl Driver {
         if batch.is_empty() {
             return Ok(());
         }
-        let (records, mut bytes) = (batch.records.len(), 0);
         for (piece, boundary) in cut(batch, by_connector) {
             let converter = self.converter.clone();
             let convert = async move { converter.convert(piece).await };
             let converted = self.host.place.run(&self.host.tenant(), "convert", convert).await?;
-            bytes += converted.weight;
-            self.converter.check_weight(records, bytes)?;
             self.staged.push_back(Segment { converted, boundary });
         }
         Ok(())

@@ -43,7 +43,8 @@ impl Uncovered {
     }
 }
 
-fn size(records: &[Record]) -> usize {
+/// The bytes of `records`, as [`Record::size`] counts them.
+pub(super) fn size(records: &[Record]) -> usize {
     records.iter().map(Record::size).sum()
 }
 

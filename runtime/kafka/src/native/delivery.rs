@@ -38,6 +38,21 @@ struct Slots {
     free: Vec<usize>,
 }
 
+impl Slots {
+    fn take(&mut self, batch: Batch) -> usize {
+        match self.free.pop() {
+            Some(slot) => {
+                self.batches[slot] = Some(batch);
+                slot
+            }
+            None => {
+                self.batches.push(Some(batch));
+                self.batches.len() - 1
+            }
+        }
+    }
+}
+
 struct Batch {
     /// Records without a report, and one more until the batch is sealed.
     open: usize,
@@ -70,26 +85,15 @@ impl Deliveries {
         &self,
         records: OutBatch,
     ) -> (Enqueuing<'_>, oneshot::Receiver<Vec<ProduceFailure>>) {
-        let (answer, answered) = oneshot::channel();
-        let len = records.len();
-        let held = Arc::clone(&records);
-        let batch = Batch { open: len + 1, failures: Vec::new(), held, answer };
-        let mut slots = self.slots.lock();
-        let slot = match slots.free.pop() {
-            Some(slot) => {
-                slots.batches[slot] = Some(batch);
-                slot
-            }
-            None => {
-                slots.batches.push(Some(batch));
-                slots.batches.len() - 1
-            }
-        };
+        let headers = records.iter().map(|record| Headers::new(&record.headers)).collect();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let now = i64::try_from(now).unwrap_or_default();
-        let headers = records.iter().map(|record| Headers::new(&record.headers)).collect();
+        let (answer, answered) = oneshot::channel();
+        let (left, held) = (records.len(), Arc::clone(&records));
+        let batch = Batch { open: left + 1, failures: Vec::new(), held, answer };
+        let slot = self.slots.lock().take(batch);
         let enqueuing =
-            Enqueuing { deliveries: self, records, headers, now, slot, left: len, begun: false };
+            Enqueuing { deliveries: self, records, headers, now, slot, left, begun: false };
         (enqueuing, answered)
     }
 
@@ -185,7 +189,11 @@ impl Enqueuing<'_> {
         let opaque = self.begin(index);
         // SAFETY: the batch is held until the report, which comes to the deliveries of the client that the
         // topic is of; the client goes before its deliveries.
-        unsafe { produce(topic, &self.records[index], &mut self.headers[index], self.now, opaque) }
+        unsafe {
+            produce(topic, &self.records[index], &mut self.headers[index], self.now, opaque)?
+        };
+        self.enqueued();
+        Ok(())
     }
 
     /// The opaque value for the record at `index`, which is about to be enqueued, be it again.
@@ -197,7 +205,7 @@ impl Enqueuing<'_> {
     }
 
     /// The record begun last was enqueued.
-    pub(crate) fn enqueued(&mut self) {
+    fn enqueued(&mut self) {
         self.begun = false;
         self.left -= 1;
     }
