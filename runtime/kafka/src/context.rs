@@ -101,7 +101,9 @@ impl Context {
     /// What the trouble of now, or one that is suspected, is about.
     pub(crate) fn trouble_scope(&self) -> Option<Scope> {
         let state = self.trouble.lock();
-        state.now.keys().next().copied().or(state.suspected.then_some(Scope::Brokers))
+        // What else is wrong can't be looked into while no broker answers.
+        let suspected = state.suspected.then_some(Scope::Brokers);
+        suspected.or_else(|| state.now.keys().next().copied())
     }
 
     /// Notes whether a broker answered when asked.
@@ -394,6 +396,11 @@ mod tests {
         context.global_error(Code::AllBrokersDown, "2/2 brokers are down");
         assert!(context.trouble_change().is_none(), "connections may be closed for want of use");
         assert_eq!(context.trouble_scope(), Some(Scope::Brokers), "but it is looked into");
+        let topic = PortError::new(PortErrorKind::NotFound, "no such topic");
+        context.troubled(topic, Scope::Topics);
+        assert_eq!(context.trouble_scope(), Some(Scope::Brokers), "before anything else");
+        context.healed(Scope::Topics);
+        context.trouble_change();
         context.probed(Err(-195));
         let text = context.trouble_change().unwrap().unwrap().text;
         assert!(text.contains("k1:9092,k2:9092"), "{text}");

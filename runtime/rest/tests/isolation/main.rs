@@ -50,7 +50,8 @@ fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let mut add = |class, at, of| {
         cases.push(Case { class, at, how: "panic", of, says: "panicked: on purpose" });
-        let says = if of == Of::Nobody { "" } else { "held its thread" };
+        // By whom, once all of its threads are; before that, for how long one is.
+        let says = if of == Of::Nobody { "" } else { " held " };
         cases.push(Case { class, at, how: "block", of, says });
     };
     for at in ["start", "plan", "changed"] {
