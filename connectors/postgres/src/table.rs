@@ -19,7 +19,7 @@ use towpath_sdk::value::{Datum, Struct, Value};
 use towpath_sdk::{Error, Result};
 
 use crate::config::Config;
-use crate::envelope::schemas;
+use crate::envelope::{hex, schemas};
 use crate::mask::Mask;
 use crate::names;
 use crate::rules::Rules;
@@ -426,9 +426,7 @@ impl Field<'_> {
     fn as_sent(&self) -> String {
         match self {
             Self::Text(text) => String::from_utf8_lossy(text).into_owned(),
-            Self::Binary(value) => {
-                value.iter().fold("\\x".to_owned(), |text, byte| format!("{text}{byte:02x}"))
-            }
+            Self::Binary(value) => String::from_utf8_lossy(&hex(value)).into_owned(),
             Self::Null | Self::Unchanged | Self::Absent => String::new(),
         }
     }

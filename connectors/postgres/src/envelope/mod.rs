@@ -307,17 +307,17 @@ impl Envelopes {
         out: &mut Vec<Record>,
     ) -> Result<()> {
         let moved = Self::moved(table, &change)?;
-        let mut push = |op: &'static str, before: Value, after: Value, key: Datum, other| {
+        let mut push = |op: Operation, before: Value, after: Value, key: Datum, other| {
             let (source, transaction) =
                 (self.source(&table.names, source)?, Self::transaction(source, order())?);
-            let value = envelope(table, op, before, after, source, transaction, now)?;
+            let value = envelope(table, op.text(), before, after, source, transaction, now)?;
             out.push(self.record(&table.topic, key, value, other));
             Ok::<_, towpath_sdk::Error>(())
         };
         match (change, moved) {
             (Change::Create(row), _) => {
                 let key = table.key_of(&row)?;
-                push(Operation::Create.text(), Value::Null, Value::Struct(row.shown), key, None)
+                push(Operation::Create, Value::Null, Value::Struct(row.shown), key, None)
             }
             (Change::Update { before: Some(before), after }, Some((old, new))) => {
                 let header = |key: &str, datum: &Datum| Header {
@@ -326,7 +326,7 @@ impl Envelopes {
                 };
                 let newkey = header("__debezium.newkey", &new);
                 push(
-                    Operation::Delete.text(),
+                    Operation::Delete,
                     Value::Struct(before.shown),
                     Value::Null,
                     old.clone(),
@@ -354,7 +354,7 @@ impl Envelopes {
             (Change::Update { before, after }, _) => {
                 let key = table.key_of(&after)?;
                 push(
-                    Operation::Update.text(),
+                    Operation::Update,
                     before.map_or(Value::Null, |before| Value::Struct(before.shown)),
                     Value::Struct(after.shown),
                     key,
@@ -363,20 +363,14 @@ impl Envelopes {
             }
             (Change::Delete(row), _) => {
                 let key = table.key_of(&row)?;
-                push(
-                    Operation::Delete.text(),
-                    Value::Struct(row.shown),
-                    Value::Null,
-                    key.clone(),
-                    None,
-                )?;
+                push(Operation::Delete, Value::Struct(row.shown), Value::Null, key.clone(), None)?;
                 if self.tombstones && table.has_key() {
                     out.push(self.record(&table.topic, key, Datum::null(), None));
                 }
                 Ok(())
             }
             (Change::Truncate, _) => {
-                push(Operation::Truncate.text(), Value::Null, Value::Null, Datum::null(), None)
+                push(Operation::Truncate, Value::Null, Value::Null, Datum::null(), None)
             }
         }
     }
@@ -529,7 +523,7 @@ fn sequence(last_commit: Option<Lsn>, lsn: Lsn) -> towpath_sdk::Text {
 }
 
 /// Bytes as the server writes bytea.
-fn hex(bytes: &[u8]) -> Bytes {
+pub(crate) fn hex(bytes: &[u8]) -> Bytes {
     let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble & 15)];
     let mut text = Vec::with_capacity(2 + 2 * bytes.len());
     text.extend_from_slice(b"\\x");
