@@ -49,15 +49,7 @@ pub(super) async fn run(
     let dead_letters = open_dead_letters(&spec, &*cluster, Arc::clone(&producer)).await?;
     let stored = host.offsets.source_offsets(&spec.id.connector);
     let task = lent::start(&spec, &host, stored).await?;
-    let converter = Converter {
-        id: spec.id.clone(),
-        chain: Arc::clone(&spec.chain),
-        tolerance: Arc::new(spec.settings.tolerance.clone()),
-        dead_letters: dead_letters.map(Arc::new),
-        metrics: host.metrics.clone(),
-        class: spec.plugin.info().names.first().map_or("", |n| n.name).into(),
-        batch_max: spec.settings.budget_bytes.max(POLL_BYTES),
-    };
+    let converter = Converter::new(&spec, &host, dead_letters);
     let mut driver = Driver {
         sender: Sender {
             producer,

@@ -16,12 +16,15 @@ use towpath_sdk::record::Record;
 use towpath_sdk::source::{Mark, SourceBatch};
 use towpath_sdk::value::{Datum, Value};
 
+use super::SourceSpec;
+use super::at_least_once::POLL_BYTES;
 use crate::chain::{Chain, Failed, Fault, Scratch};
 use crate::dead_letters::{DeadLetters, JavaLike};
 use crate::metrics::TaskMetrics;
 use crate::ports::{OutRecord, PortErrorKind, ProduceFailure};
 use crate::settings::Tolerance;
 use crate::task::TaskId;
+use crate::task::host::TaskHost;
 
 /// Bytes of a record that are written to, at first, and of a batch at most; then as many again.
 const SCRATCH_RECORD: usize = 1024;
@@ -70,6 +73,22 @@ pub(super) fn refused_together(failures: &[ProduceFailure]) -> bool {
 }
 
 impl Converter {
+    pub(super) fn new(
+        spec: &SourceSpec,
+        host: &TaskHost,
+        dead_letters: Option<DeadLetters>,
+    ) -> Self {
+        Self {
+            id: spec.id.clone(),
+            chain: Arc::clone(&spec.chain),
+            tolerance: Arc::new(spec.settings.tolerance.clone()),
+            dead_letters: dead_letters.map(Arc::new),
+            metrics: host.metrics.clone(),
+            class: spec.plugin.info().names.first().map_or("", |n| n.name).into(),
+            batch_max: spec.settings.budget_bytes.max(POLL_BYTES),
+        }
+    }
+
     /// Converts `batch`, keeping its order.
     ///
     /// # Errors

@@ -51,15 +51,7 @@ pub(super) async fn run(
     let plain: Arc<dyn Producer> = producer.clone();
     let dead_letters = open_dead_letters(&spec, &*cluster, plain).await?;
     let task = lent::start(&spec, &host, stored.clone()).await?;
-    let converter = Converter {
-        id: spec.id.clone(),
-        chain: Arc::clone(&spec.chain),
-        tolerance: Arc::new(spec.settings.tolerance.clone()),
-        dead_letters: dead_letters.map(Arc::new),
-        metrics: host.metrics.clone(),
-        class: spec.plugin.info().names.first().map_or("", |n| n.name).into(),
-        batch_max: spec.settings.budget_bytes.max(POLL_BYTES),
-    };
+    let converter = Converter::new(&spec, &host, dead_letters);
     let mut driver = Driver {
         spec,
         transactions,
