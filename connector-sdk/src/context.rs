@@ -1,9 +1,9 @@
 //! What the engine hands to connectors.
 //!
-//! Duty: names, time, stored offsets, a place for small states, instruments, what people signal, work
-//! in the background, the way to say "I am waiting, because …" and "so much is done", and retries that
-//! say so by themselves. Nothing here does I/O of its own: all of it is behind [`Host`], which the
-//! engine, the test kit and the simulation implement.
+//! Duty: names, time, stored offsets, a place for small states, instruments, what people signal, what
+//! was written, work in the background, the way to say "I am waiting, because …" and "so much is done",
+//! and retries that say so by themselves. Nothing here does I/O of its own: all of it is behind
+//! [`Host`], which the engine, the test kit and the simulation implement.
 
 use std::future::{Future, ready};
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use crate::offset::{OffsetMap, StoredOffsets};
 use crate::record::TopicPartition;
 use crate::signal::{Signals, TopicReader};
 use crate::sink::{Epoch, Progress};
+use crate::written::{Nothing, Written};
 
 /// The engine's end of the contexts. What has a default does nothing that shows, or without the world
 /// around it: enough for tests of a connector that does not depend on it.
@@ -72,6 +73,10 @@ pub trait Host: Send + Sync + 'static {
     fn read_topic(&self, topic: String) -> BoxFuture<'static, Result<Box<dyn TopicReader>>> {
         let text = format!("there is no cluster to read the topic '{topic}' from");
         Box::pin(ready(Err(Error::new(ErrorKind::Unsupported, text))))
+    }
+    /// What the connector has written. Without topics: nothing.
+    fn written(&self) -> Arc<dyn Written> {
+        Arc::new(Nothing)
     }
     /// Runs `future` beside the task, on the connector's threads.
     fn spawn(&self, what: String, future: BoxFuture<'static, Result<()>>) -> Background {
@@ -290,6 +295,12 @@ impl TaskContext {
     /// If the cluster can't be reached.
     pub async fn read_topic(&self, topic: impl Into<String>) -> Result<Box<dyn TopicReader>> {
         self.host.read_topic(topic.into()).await
+    }
+
+    /// What a source connector has written so far, and how it would write a record.
+    #[must_use]
+    pub fn written(&self) -> Arc<dyn Written> {
+        self.host.written()
     }
 
     /// Runs `future` beside the task's own calls: keep-alives, readers that fill a bounded channel. It

@@ -38,6 +38,7 @@ pub mod sink;
 pub mod source;
 pub mod transform;
 pub mod value;
+pub mod written;
 
 pub use bytes::Bytes;
 pub use bytestring::ByteString as Text;

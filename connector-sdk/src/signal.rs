@@ -11,6 +11,7 @@ use serde_json::{Map, Value as JsonValue};
 use tokio::sync::mpsc;
 
 use crate::error::Result;
+use crate::record::{RawBatch, RawRow};
 
 /// Signals that may wait for one task.
 pub const SIGNALS_MAX: usize = 64;
@@ -63,6 +64,19 @@ pub struct TopicRecord {
     pub key: Option<Bytes>,
     /// The value.
     pub value: Option<Bytes>,
+}
+
+impl TopicRecord {
+    /// The record that `row` of `batch` is. It shares the batch's memory.
+    #[must_use]
+    pub fn of(batch: &RawBatch, row: &RawRow) -> Self {
+        Self {
+            partition: batch.topic_partition.partition,
+            offset: row.offset,
+            key: batch.slice(&row.key),
+            value: batch.slice(&row.value),
+        }
+    }
 }
 
 /// Reads a topic: at least once, and from where it was left.

@@ -21,6 +21,7 @@ use towpath_sdk::offset::{OffsetMap, StoredOffsets};
 use towpath_sdk::record::TopicPartition;
 use towpath_sdk::signal::{SIGNALS_MAX, Signal, Signals, TopicReader, TopicRecord};
 use towpath_sdk::sink::{Epoch, Progress};
+use towpath_sdk::written::{Nothing, Written};
 
 /// A clock that shows what it was set to. Clones show the same time.
 #[derive(Debug, Clone)]
@@ -57,6 +58,7 @@ pub struct FakeHost {
     waiting: watch::Sender<Option<String>>,
     signals: Mutex<Vec<mpsc::Sender<Signal>>>,
     topics: Arc<Topics>,
+    written: Mutex<Arc<dyn Written>>,
     said: Mutex<Said>,
 }
 
@@ -122,6 +124,7 @@ impl FakeHost {
             waiting: watch::channel(None).0,
             signals: Mutex::default(),
             topics: Arc::default(),
+            written: Mutex::new(Arc::new(Nothing)),
             said: Mutex::default(),
         })
     }
@@ -169,6 +172,11 @@ impl FakeHost {
             value: Some(value.to_owned().into()),
         });
         self.topics.grown.notify_waiters();
+    }
+
+    /// What the connector has written, from now on.
+    pub fn set_written(&self, written: Arc<dyn Written>) {
+        *lock(&self.written) = written;
     }
 
     /// What was counted under `name`.
@@ -289,6 +297,10 @@ impl Host for FakeHost {
         let handed = lock(&topics.done).get(&topic).copied().unwrap_or_default();
         let reader: Box<dyn TopicReader> = Box::new(FakeTopic { topics, topic, handed });
         std::future::ready(Ok(reader)).boxed()
+    }
+
+    fn written(&self) -> Arc<dyn Written> {
+        Arc::clone(&lock(&self.written))
     }
 
     fn count(&self, name: &'static str, n: u64) {

@@ -67,6 +67,7 @@ mod sink;
 mod source;
 mod stage;
 mod suite;
+mod written;
 
 pub use host::{FakeHost, ManualClock};
 pub use item::Item;
@@ -74,3 +75,4 @@ pub use keys::KeyWalk;
 pub use seed::SEED_VARIABLE;
 pub use sink::{SinkCheck, SinkDriver, SinkSuite};
 pub use source::{SourceCheck, SourceDriver, SourceSuite};
+pub use written::KeptTopics;

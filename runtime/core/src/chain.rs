@@ -13,6 +13,7 @@ use towpath_sdk::Error;
 use towpath_sdk::converter::Converter;
 use towpath_sdk::record::{Header, Headers, Origin, Record, SinkRecord};
 use towpath_sdk::transform::{Predicate, Transform, Transformed};
+use towpath_sdk::written::Spot;
 
 use crate::ports::{OutHeaders, OutRecord};
 
@@ -153,6 +154,21 @@ impl Chain {
             Ok(out) => Ok(Some(out)),
             Err(fault) => Err(Box::new(Failed { fault, record, done: self.steps.len() })),
         }
+    }
+
+    /// Where a source's `record` would be written; `None` where a transform leaves it out.
+    ///
+    /// # Errors
+    /// The first stage that fails.
+    pub fn spot(&self, mut record: Record, scratch: &mut Scratch) -> Result<Option<Spot>, Fault> {
+        if self.transform(&mut record)? == Transformed::Drop {
+            return Ok(None);
+        }
+        let NamedConverter { class, converter } = &self.key;
+        let key = converter.encode(&record.topic, &record.key, &mut scratch.bytes);
+        let key = key.map_err(|e| Fault::new(Stage::KeyConverter, Arc::clone(class), e))?;
+        let is_tombstone = record.value.is_null();
+        Ok(Some(Spot { topic: record.topic, key, is_tombstone }))
     }
 
     fn bytes_of(&self, record: &Record, scratch: &mut Scratch) -> Result<OutRecord, Fault> {

@@ -43,7 +43,7 @@ use crate::ports::{Admin, Cluster};
 use crate::secrets::Resolver;
 use crate::settings::PipelineSettings;
 use crate::sink::{self, SinkSpec};
-use crate::source::{self, Boundary, SourceSpec, Transactions};
+use crate::source::{self, Boundary, SourceSpec, Transactions, WrittenTopics};
 use crate::task::host::{SignalBox, TaskHost};
 use crate::task::status::StatusCell;
 use crate::task::{TaskId, Wanted};
@@ -234,8 +234,14 @@ impl Engine {
         let prepared = self.prepare(&host, &properties).await?;
         let Prepared { blueprint, chain, settings, filled } = prepared;
         let offsets = self.0.own_offsets.of(blueprint.offsets_topic()).await?;
-        let host = Arc::new(self.host(host, &settings, &offsets.store));
+        let mut host = self.host(host, &settings, &offsets.store);
         let cluster = Arc::clone(&self.0.cluster);
+        if let Direction::Source(_) = &blueprint.direction {
+            let (id, chain) = (host.id.clone(), Arc::clone(&chain));
+            let topics = WrittenTopics::new(id, chain, Arc::clone(&cluster), &settings);
+            host.written = Some(Arc::new(topics));
+        }
+        let host = Arc::new(host);
         match (&blueprint.plugin, &blueprint.direction) {
             (ConnectorPlugin::Sink(plugin), Direction::Sink(keys)) => {
                 let spec = SinkSpec {
@@ -306,6 +312,7 @@ impl Engine {
             cluster: Arc::clone(&self.0.cluster),
             consumer: settings.consumer.clone(),
             signals,
+            written: None,
         }
     }
 

@@ -18,6 +18,7 @@ mod lent;
 mod pending;
 mod sent;
 mod uncovered;
+mod written;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,8 @@ use crate::settings::PipelineSettings;
 use crate::task::host::TaskHost;
 use crate::task::{TaskId, Wanted};
 use crate::topics::TopicCreator;
+
+pub use self::written::WrittenTopics;
 
 /// All that a source task needs.
 pub struct SourceSpec {

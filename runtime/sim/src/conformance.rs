@@ -12,6 +12,7 @@ mod group;
 mod produce;
 mod table;
 mod transaction;
+mod written;
 
 use std::fmt;
 use std::sync::Arc;
@@ -111,6 +112,7 @@ pub fn all() -> Vec<Check> {
         admin::a_group_with_members_is_left_alone,
         admin::the_members_of_a_group_are_named,
         admin::a_second_worker_is_refused,
+        written::what_was_written_is_read_to_its_end,
     ]
 }
 
@@ -166,7 +168,12 @@ impl Bench {
             replication_factor: Some(1),
             config: std::collections::BTreeMap::new(),
         };
-        ensure!(self.admin().await?.create_topic(topic).await?, "the topic {name} is not new");
+        let admin = self.admin().await?;
+        ensure!(admin.create_topic(topic).await?, "the topic {name} is not new");
+        // A broker knows of it only after a moment.
+        while admin.describe_topic(&name).await?.is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         Ok(name)
     }
 

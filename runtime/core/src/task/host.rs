@@ -14,6 +14,7 @@ use towpath_sdk::guarantee::Guarantee;
 use towpath_sdk::instruments::{Counter, Gauge, Labels};
 use towpath_sdk::offset::{OffsetMap, SourcePartition, StoredOffsets};
 use towpath_sdk::signal::{SIGNALS_MAX, Signal, Signals, TopicReader};
+use towpath_sdk::written::{Nothing, Written};
 
 use super::TaskId;
 use super::side_topic::SideTopic;
@@ -48,6 +49,8 @@ pub struct TaskHost {
     pub consumer: ClientOverrides,
     /// What people signal.
     pub signals: SignalBox,
+    /// What the connector has written; `None` if it is a sink.
+    pub written: Option<Arc<dyn Written>>,
 }
 
 /// Hands a signal to all that asked for signals. Clones share.
@@ -168,6 +171,10 @@ impl Host for TaskHost {
         let cluster = Arc::clone(&self.cluster);
         let opening = SideTopic::open(cluster, self.id.clone(), topic, self.consumer.clone());
         async move { Ok(Box::new(opening.await?) as Box<dyn TopicReader>) }.boxed()
+    }
+
+    fn written(&self) -> Arc<dyn Written> {
+        self.written.clone().unwrap_or_else(|| Arc::new(Nothing))
     }
 
     fn spawn(&self, what: String, future: BoxFuture<'static, Result<()>>) -> Background {

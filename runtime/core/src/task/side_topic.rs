@@ -116,12 +116,7 @@ impl SideTopic {
         let last = batch.rows.len().saturating_sub(1);
         for (at, row) in batch.rows.iter().enumerate() {
             let end = if at == last { batch.end } else { batch.rows[at + 1].offset };
-            let record = TopicRecord {
-                partition: batch.topic_partition.partition,
-                offset: row.offset,
-                key: batch.slice(&row.key),
-                value: batch.slice(&row.value),
-            };
+            let record = TopicRecord::of(batch, row);
             self.waiting.push_back((batch.topic_partition.clone(), end, record));
         }
     }

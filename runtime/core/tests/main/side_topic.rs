@@ -39,6 +39,7 @@ fn context(cluster: &Arc<dyn Cluster>) -> TaskContext {
         cluster: Arc::clone(cluster),
         consumer: ClientOverrides::new(),
         signals: Default::default(),
+        written: None,
     };
     TaskContext::new("c", 0, Arc::new(host))
 }

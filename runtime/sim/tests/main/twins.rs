@@ -80,6 +80,7 @@ const TWINS: &[(&str, Flaw)] = &[
     ("a_group_with_members_is_left_alone", Flaw::AltersUnderMembers),
     ("the_members_of_a_group_are_named", Flaw::HidesMembers),
     ("a_second_worker_is_refused", Flaw::AFleetPerWorker),
+    ("what_was_written_is_read_to_its_end", Flaw::EndIsLastPlusOne),
 ];
 
 #[test]

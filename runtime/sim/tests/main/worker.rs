@@ -172,6 +172,7 @@ async fn keep_running(
                 cluster: Arc::clone(&plan.cluster),
                 consumer: ClientOverrides::new(),
                 signals: Default::default(),
+                written: None,
             });
             let held = host.metrics.held.clone();
             let ended = run_once(&plan, &job, &id, host, wish.clone()).await;
