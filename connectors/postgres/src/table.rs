@@ -101,6 +101,8 @@ struct Column {
     codec: Codec,
     field: SchemaRef,
     role: Role,
+    /// What is shown where the replica identity does not cover the column.
+    absent: Value,
 }
 
 /// What is done with a column's value.
@@ -187,7 +189,14 @@ impl Layout {
             (true, Some(mask)) => Role::Masked { mask, is_key },
             (true, None) => Role::Shown,
         };
-        self.columns.push(Some(Column { codec: codec.bind(&field), field, role }));
+        let codec = codec.bind(&field);
+        // As Debezium has it: nothing, or else the default or the zero value.
+        let absent = match (column.is_required, &field.default) {
+            (false, _) => Value::Null,
+            (true, Some(default)) => default.clone(),
+            (true, None) => codec.zero(),
+        };
+        self.columns.push(Some(Column { codec, field, role, absent }));
     }
 }
 
@@ -306,16 +315,7 @@ impl Table {
             let value = column
                 .decode(&field)
                 .map_err(|error| error.context(format!("decode column {}", shape.name)))?;
-            match &column.role {
-                Role::Shown => values.push(value),
-                Role::Masked { mask, is_key } => {
-                    if *is_key {
-                        beside.push(value.clone());
-                    }
-                    values.push(mask.apply(value));
-                }
-                Role::KeyOnly => beside.push(value),
-            }
+            column.lay(value, &mut values, &mut beside);
         }
         if count != self.columns.len() {
             return Err(Error::internal(format!(
@@ -437,19 +437,23 @@ impl Column {
         match field {
             Field::Null => Ok(Value::Null),
             Field::Unchanged => Ok(Value::Unchanged),
-            Field::Absent => Ok(self.absent()),
+            Field::Absent => Ok(self.absent.clone()),
             Field::Text(text) => self.codec.text(text),
             Field::Binary(value) => self.codec.binary(*value),
         }
     }
 
-    /// What is shown of a column that the replica identity does not cover: nothing, or, as Debezium
-    /// shows it, the default or the zero value of one that can't be null.
-    fn absent(&self) -> Value {
-        match &self.field.default {
-            _ if self.field.optional => Value::Null,
-            Some(default) => default.clone(),
-            None => self.codec.zero(),
+    /// Puts a decoded value where the row and its key have it.
+    fn lay(&self, value: Value, row: &mut Vec<Value>, beside: &mut Vec<Value>) {
+        match &self.role {
+            Role::Shown => row.push(value),
+            Role::Masked { mask, is_key } => {
+                if *is_key {
+                    beside.push(value.clone());
+                }
+                row.push(mask.apply(value));
+            }
+            Role::KeyOnly => beside.push(value),
         }
     }
 }

@@ -190,6 +190,10 @@ impl Form for Variable {
     fn bind(&self, schema: &SchemaRef) -> Option<Arc<dyn Form>> {
         Some(Arc::new(Self { schema: schema.clone() }))
     }
+
+    fn zero(&self) -> Value {
+        self.decode(&Bytes::from_static(b"0")).unwrap_or_default()
+    }
 }
 
 impl Binary for Variable {
@@ -285,6 +289,11 @@ impl Form for Plain {
         };
         number.to_plain().ok().map(|plain| Value::String(plain.into()))
     }
+
+    fn zero(&self) -> Value {
+        let digits = self.scale.and_then(|scale| usize::try_from(scale).ok()).unwrap_or_default();
+        Value::String(format!("{:.digits$}", 0.0).into())
+    }
 }
 
 impl Binary for Plain {
@@ -360,6 +369,17 @@ impl Form for Money {
 
     fn binary(&self) -> Option<&dyn Binary> {
         Some(self)
+    }
+
+    fn zero(&self) -> Value {
+        match self.mode {
+            DecimalMode::Precise => Value::Bytes(Bytes::from_static(&[0])),
+            DecimalMode::Double => Value::Float64(0.0),
+            DecimalMode::String => {
+                let digits = usize::from(self.fraction_digits);
+                Value::String(format!("{:.digits$}", 0.0).into())
+            }
+        }
     }
 }
 

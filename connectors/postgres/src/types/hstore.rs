@@ -54,6 +54,10 @@ impl Form for Hstore {
             }
         }
     }
+
+    fn zero(&self) -> Value {
+        self.decode(&Bytes::new()).unwrap_or_default()
+    }
 }
 
 type Entry = (Text, Option<Text>);

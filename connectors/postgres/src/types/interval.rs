@@ -124,6 +124,10 @@ impl Form for IntervalForm {
     fn default(&self, written: &Written) -> Option<Value> {
         written.read(self, "00:00:00")
     }
+
+    fn zero(&self) -> Value {
+        self.decode(&Bytes::from_static(b"00:00:00")).unwrap_or_default()
+    }
 }
 
 impl IntervalForm {

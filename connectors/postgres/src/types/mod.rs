@@ -171,10 +171,10 @@ impl Codec {
     }
 
     /// What Debezium shows in a column that takes no nulls where a value is not known: zero, an empty
-    /// text, the epoch. Null if the type has no such thing.
+    /// text, the epoch.
     #[must_use]
     pub fn zero(&self) -> Value {
-        self.form.default(&default::Written::Generated).unwrap_or_default()
+        self.form.zero()
     }
 
     /// The default that Debezium shows for a column whose default is `expression`, as `pg_get_expr`

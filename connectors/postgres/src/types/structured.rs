@@ -226,6 +226,10 @@ impl Form for Structured {
         }
         Some(value)
     }
+
+    fn zero(&self) -> Value {
+        self.default(&Written::Generated).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 //! Infinity is Debezium's: the days 5877611-06-21 and -5877611-06-22, the instants that the JDBC
 //! driver has for it in milliseconds, and the limits of 64 bits in microseconds and nanoseconds.
 //!
-//! Samples verify the modes `adaptive` and `connect` with positive infinity. The other modes, negative
-//! infinity, BC and years beyond 9999 are after Debezium's sources. Where a count does not fit into 64
+//! Samples verify the modes `adaptive`, `connect` and `isostring`, the former two with positive infinity.
+//! The other modes, negative infinity, BC and years beyond 9999 are after Debezium's sources. Where a count does not fit into 64
 //! bits Debezium wraps around or saturates; here it is an error.
 
 use bytes::Bytes;
@@ -75,6 +75,10 @@ impl Form for DateForm {
 
     fn default(&self, written: &Written) -> Option<Value> {
         written.read(self, "1970-01-01")
+    }
+
+    fn zero(&self) -> Value {
+        self.decode(&Bytes::from_static(b"1970-01-01")).unwrap_or_default()
     }
 }
 
@@ -188,6 +192,10 @@ impl Form for TimeForm {
     fn default(&self, written: &Written) -> Option<Value> {
         written.read(self, "00:00:00")
     }
+
+    fn zero(&self) -> Value {
+        self.decode(&Bytes::from_static(b"00:00:00")).unwrap_or_default()
+    }
 }
 
 const NO_TIME: &str = "not a time of day";
@@ -239,6 +247,10 @@ impl Form for ZonedTime {
 
     fn binary(&self) -> Option<&dyn Binary> {
         Some(self)
+    }
+
+    fn zero(&self) -> Value {
+        Value::String(Text::from_static("00:00:00Z"))
     }
 }
 
@@ -364,6 +376,10 @@ impl Form for TimestampForm {
     fn default(&self, written: &Written) -> Option<Value> {
         written.read(self, "1970-01-01 00:00:00")
     }
+
+    fn zero(&self) -> Value {
+        self.decode(&Bytes::from_static(b"1970-01-01 00:00:00")).unwrap_or_default()
+    }
 }
 
 fn nanos(date: Date, time: i64) -> Result<Value> {
@@ -419,6 +435,10 @@ impl Form for ZonedTimestamp {
 
     fn default(&self, written: &Written) -> Option<Value> {
         written.read(self, "1970-01-01 00:00:00+00")
+    }
+
+    fn zero(&self) -> Value {
+        Value::String(Text::from_static("1970-01-01T00:00:00Z"))
     }
 }
 

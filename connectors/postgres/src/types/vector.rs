@@ -75,6 +75,10 @@ impl Form for Sparse {
     fn bind(&self, schema: &SchemaRef) -> Option<Arc<dyn Form>> {
         Some(Arc::new(Self { schema: schema.clone() }))
     }
+
+    fn zero(&self) -> Value {
+        self.decode(&Bytes::from_static(b"{}/0")).unwrap_or_default()
+    }
 }
 
 fn sparse(text: &[u8]) -> Option<(i16, Vec<(Value, Value)>)> {

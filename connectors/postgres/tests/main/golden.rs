@@ -1,6 +1,7 @@
-//! What genuine Debezium 3.7 has written of `samples.sql` and `structured.sql` on PostgreSQL 15, held
-//! against what we write of them: keys, values and headers, field by field, under three configurations,
-//! and two with `time.precision.mode=structured`.
+//! What genuine Debezium 3.7 has written of `samples.sql`, `structured.sql` and `required.sql` on
+//! PostgreSQL 15, held against what we write of them: keys, values and headers, field by field, under
+//! three configurations, two with `time.precision.mode=structured`, and four for what is shown of
+//! columns without nulls where a value is not known.
 //!
 //! Left out are clocks, positions in the log, transaction ids and versions. The rows of one table's
 //! snapshot come in any order. What differs on purpose stands in [`differs_on_purpose`].
@@ -43,6 +44,16 @@ const STRUCTURED: Recorded = Recorded {
     sql: include_str!("../fixtures/structured.sql"),
     configs: &[include_str!("../fixtures/st1.json"), include_str!("../fixtures/st2.json")],
     samples: include_str!("../fixtures/structured.jsonl"),
+};
+const REQUIRED: Recorded = Recorded {
+    sql: include_str!("../fixtures/required.sql"),
+    configs: &[
+        include_str!("../fixtures/rq1.json"),
+        include_str!("../fixtures/rq2.json"),
+        include_str!("../fixtures/rq3.json"),
+        include_str!("../fixtures/rq4.json"),
+    ],
+    samples: include_str!("../fixtures/required.jsonl"),
 };
 const ROOM: Budget = Budget { bytes: 1 << 30, records: 1 << 20 };
 
@@ -166,6 +177,10 @@ fn differs_on_purpose(shown: &mut Shown) {
     let payload = if has_schema { shown.value.get_mut("payload") } else { Some(&mut shown.value) };
     if let Some(after) = payload.and_then(|payload| payload.get_mut("after")) {
         structured_differs_on_purpose(after);
+        // It loses values of the type `name` in the stream.
+        if after["nm"] == "" {
+            after["nm"] = "x".into();
+        }
     }
     let text = shown.value.to_string();
     if text.contains("LogicalDecodingMessageId@") {
@@ -258,6 +273,15 @@ async fn records_of_postgresql_18_are_the_same() {
 async fn structured_times_are_as_debeziums() {
     for version in [Version::V15, Version::V18] {
         records_are_as_debeziums(version, &STRUCTURED).await;
+    }
+}
+
+/// A replica identity that is the key shows nothing of the other columns, not even of those that take no
+/// nulls.
+#[tokio::test(flavor = "multi_thread")]
+async fn values_that_are_not_known_are_as_debeziums() {
+    for version in [Version::V15, Version::V18] {
+        records_are_as_debeziums(version, &REQUIRED).await;
     }
 }
 
