@@ -12,6 +12,7 @@ mod fleet;
 mod kafka;
 mod replicas;
 mod rig;
+mod slots;
 mod store;
 
 use std::panic::AssertUnwindSafe;
@@ -38,6 +39,7 @@ const SCENARIOS: &[Scenario] = &[
     ("kafka-at-start", || Box::pin(kafka::at_start())),
     ("disk-full", || Box::pin(disk::full())),
     ("bad-records", || Box::pin(data::bad_records())),
+    ("lost-slot", || Box::pin(slots::lost())),
     ("wrong-config", || Box::pin(config::wrong())),
 ];
 

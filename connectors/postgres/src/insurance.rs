@@ -10,6 +10,8 @@
 //! covered by such a position has an xid that is not before the xmin, subtransactions (whose xids come
 //! after their parent's) and prepared ones among them.
 
+use std::sync::Arc;
+
 use parking_lot::Mutex;
 use serde_json::Value as JsonValue;
 use tokio_postgres::Client;
@@ -23,6 +25,7 @@ const OLDEST_XID: &str = "oldest_xid";
 const MISSING_FROM: &str = "missing_deletes_from";
 const MISSING_TO: &str = "missing_deletes_to";
 const MISSING_AT: &str = "missing_deletes_at";
+const MISSING_TABLES: &str = "missing_deletes_tables";
 
 /// The transactions of a server at a moment. Xids have their epoch: they never wrap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +39,7 @@ pub(crate) struct Sample {
 }
 
 /// Where in the log deletes may be missing from the topics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Missing {
     /// After this.
     pub(crate) from: Lsn,
@@ -44,10 +47,22 @@ pub(crate) struct Missing {
     pub(crate) to: Lsn,
     /// When it was noticed, in milliseconds since 1970.
     pub(crate) at_ms: i64,
+    /// Of which tables.
+    pub(crate) of: Of,
+}
+
+/// Of which tables deletes are missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// Of any: they were not looked for.
+    Any,
+    /// Of these, as people are told; of the others they were found. None of them, while rows are still
+    /// read.
+    These(Arc<str>),
 }
 
 /// What is stored with a position.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Insured {
     /// No transaction whose changes are not covered is before this, if it is known.
     pub(crate) oldest_xid: Option<u64>,
@@ -58,12 +73,17 @@ pub(crate) struct Insured {
 impl Insured {
     /// As fields of the offset.
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&'static str, JsonValue)> {
-        let missing = self.missing.map(|missing| {
-            [
-                (MISSING_FROM, missing.from.0.into()),
-                (MISSING_TO, missing.to.0.into()),
-                (MISSING_AT, missing.at_ms.into()),
-            ]
+        let missing = self.missing.as_ref().map(|Missing { from, to, at_ms, of }| {
+            let tables = match of {
+                Of::Any => None,
+                Of::These(tables) => Some((MISSING_TABLES, (**tables).into())),
+            };
+            let always = [
+                (MISSING_FROM, from.0.into()),
+                (MISSING_TO, to.0.into()),
+                (MISSING_AT, (*at_ms).into()),
+            ];
+            always.into_iter().chain(tables)
         });
         let oldest = self.oldest_xid.map(|xid| (OLDEST_XID, xid.into()));
         oldest.into_iter().chain(missing.into_iter().flatten())
@@ -78,6 +98,10 @@ impl Insured {
                 from: Lsn(number(MISSING_FROM)?),
                 to: Lsn(number(MISSING_TO)?),
                 at_ms: offset.get_i64(MISSING_AT).unwrap_or_default(),
+                of: match offset.get(MISSING_TABLES).and_then(JsonValue::as_str) {
+                    Some(tables) => Of::These(tables.into()),
+                    None => Of::Any,
+                },
             })
         };
         Self { oldest_xid: number(OLDEST_XID), missing: missing() }
@@ -113,16 +137,30 @@ impl Insurance {
         }
     }
 
-    /// Deletes are missing; what was known to be missing stays.
-    pub(crate) fn miss(&self, missing: Missing) {
+    /// Deletes are missing, of any table; what was known to be missing stays.
+    pub(crate) fn miss(&self, from: Lsn, to: Lsn, at_ms: i64) {
         let mut state = self.0.lock();
-        let from = state.now.missing.map_or(missing.from, |before| before.from.min(missing.from));
-        state.now.missing = Some(Missing { from, ..missing });
+        let before = state.now.missing.as_ref();
+        let from = before.map_or(from, |before| before.from.min(from));
+        state.now.missing = Some(Missing { from, to, at_ms, of: Of::Any });
+    }
+
+    /// They were looked for, and found but for those of `tables`.
+    pub(crate) fn miss_only(&self, tables: &str) {
+        if let Some(missing) = &mut self.0.lock().now.missing {
+            missing.of = Of::These(tables.into());
+        }
+    }
+
+    /// All that was to be read is: if nothing is missing any more, that need not be said.
+    pub(crate) fn settle(&self) {
+        let missing = &mut self.0.lock().now.missing;
+        missing.take_if(|missing| missing.of.is_none());
     }
 
     /// What is missing.
     pub(crate) fn missing(&self) -> Option<Missing> {
-        self.0.lock().now.missing
+        self.0.lock().now.missing.clone()
     }
 
     /// What goes with the position `end`. Positions ascend.
@@ -132,7 +170,14 @@ impl Insurance {
             state.now.oldest_xid = Some(sample.oldest);
             state.next = state.newest.take();
         }
-        state.now
+        state.now.clone()
+    }
+}
+
+impl Of {
+    /// Whether it is of no table.
+    pub(crate) fn is_none(&self) -> bool {
+        matches!(self, Self::These(tables) if tables.is_empty())
     }
 }
 
@@ -187,17 +232,29 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_stays() {
+    fn what_is_missing_stays_until_it_is_found() {
         let insurance = Insurance::default();
-        let missing = |from, to| Missing { from: Lsn(from), to: Lsn(to), at_ms: 1 };
-        insurance.miss(missing(30, 40));
-        insurance.miss(missing(50, 60));
-        let now = insurance.at(Lsn(70));
-        assert_eq!(now.missing, Some(missing(30, 60)));
-        let offset = SourceOffset::of(now.fields());
-        assert_eq!(Insured::read(&offset), now);
-        let all = Insured { oldest_xid: Some(1 << 40), ..now };
-        assert_eq!(Insured::read(&SourceOffset::of(all.fields())), all);
+        let missing = |of| Missing { from: Lsn(30), to: Lsn(60), at_ms: 2, of };
+        insurance.miss(Lsn(30), Lsn(40), 1);
+        insurance.miss_only("public.u (it has no key)");
+        // Another loss.
+        insurance.miss(Lsn(50), Lsn(60), 2);
+        let read_back = || {
+            let now = insurance.at(Lsn(70));
+            let all = Insured { oldest_xid: Some(1 << 40), ..now };
+            assert_eq!(Insured::read(&SourceOffset::of(all.fields())), all);
+            all.missing
+        };
+        assert_eq!(read_back(), Some(missing(Of::Any)));
+        for tables in ["public.u (it has no key)", ""] {
+            insurance.miss_only(tables);
+            assert_eq!(read_back(), Some(missing(Of::These(tables.into()))));
+        }
+        insurance.settle();
+        assert_eq!(read_back(), None);
+        insurance.miss(Lsn(80), Lsn(90), 3);
+        insurance.settle();
+        assert_eq!(read_back().map(|missing| (missing.from, missing.of)), Some((Lsn(80), Of::Any)));
         assert_eq!(Insured::read(&SourceOffset::of([("lsn", 1)])), Insured::default());
     }
 }

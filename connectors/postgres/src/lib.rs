@@ -14,6 +14,7 @@ mod catalog;
 mod client;
 pub mod config;
 mod connector;
+mod deletes;
 mod envelope;
 mod gap;
 mod heartbeat;

@@ -3,6 +3,7 @@
 //! Duty: see that the server can be read, make publication and slot, read the snapshot if one is
 //! needed, and then the stream; begin again from what was handed over when a connection breaks.
 
+mod deletes;
 mod mend;
 mod rows;
 
@@ -24,7 +25,7 @@ use crate::config::snapshot::{Course, NewTables, Rows};
 use crate::envelope::Envelopes;
 use crate::gap::{self, Mending};
 use crate::incremental::{Incremental, Readers};
-use crate::insurance::{self, Insurance};
+use crate::insurance::{self, Insurance, Of};
 use crate::lsn::Lsn;
 use crate::meters::Meters;
 use crate::notification::Notifier;
@@ -212,8 +213,13 @@ impl Run {
                 None => {}
             }
             self.mark(position, server.origin, false, marks).await?;
-            let snapshot = self.snapshot(&server, &tables, position, exported);
-            self.watched(&server.client, snapshot).await?;
+            let rows = async {
+                if self.seeks_deletes() {
+                    self.find_deletes(&server, &tables, position).await?;
+                }
+                self.snapshot(&server, &tables, position, exported).await
+            };
+            self.watched(&server.client, rows).await?;
             self.is_snapshot_due = false;
             self.pause("before the stream: streaming.delay.ms", self.streaming_delay).await;
             self.streaming_delay = Duration::ZERO;
@@ -232,13 +238,18 @@ impl Run {
 
     /// Takes up what was known of the transactions that `stored` does not cover.
     fn insured(&self, stored: Option<&Stored>, mending: Option<Mending>) {
-        let mut insured = stored.map(|stored| stored.insured).unwrap_or_default();
+        let mut insured = stored.map(|stored| stored.insured.clone()).unwrap_or_default();
+        if let (Some(missing), Some(_)) = (&mut insured.missing, mending) {
+            // What was found before this loss was.
+            missing.of = Of::Any;
+        }
         if mending == Some(Mending::AllRows) {
             // They may have been another server's.
             insured.oldest_xid = None;
         }
         self.insurance.begin(insured);
-        self.show_missing();
+        let is_read = stored.is_some_and(|stored| stored.is_snapshot_done) && mending.is_none();
+        self.show_missing(is_read);
     }
 
     /// Works while the slot is watched.
@@ -330,12 +341,16 @@ impl Run {
         is_snapshot_done: bool,
         mut marks: Vec<Mark>,
     ) -> Result<()> {
+        marks.push(self.mark_of(position, origin, is_snapshot_done));
+        self.output.send(Piece { records: Vec::new(), marks }, 0).await
+    }
+
+    /// The mark of a position.
+    fn mark_of(&self, position: Position, origin: Origin, is_snapshot_done: bool) -> Mark {
         let insured = self.insurance.at(position.end);
         let trail = Trail::default();
         let stored = Stored { position, origin: Some(origin), is_snapshot_done, trail, insured };
-        let partition = offset::partition(&self.config.topic_prefix);
-        marks.push(Mark::new(0, partition, stored.offset()));
-        self.output.send(Piece { records: Vec::new(), marks }, 0).await
+        Mark::new(0, offset::partition(&self.config.topic_prefix), stored.offset())
     }
 
     /// Whether rows of tables that are captured from some time on are read.

@@ -295,6 +295,26 @@ impl Table {
         })
     }
 
+    /// The columns of the key, in the order of the table's.
+    pub(crate) fn key_columns(&self) -> impl Iterator<Item = &ColumnShape> {
+        self.shape.columns.iter().filter(|column| self.is_of_key(column))
+    }
+
+    /// The fields of a row for all columns, from those of [`Self::key_columns`].
+    pub(crate) fn spread_key<'a>(
+        &self,
+        mut fields: impl Iterator<Item = Field<'a>>,
+    ) -> impl Iterator<Item = Field<'a>> {
+        self.shape.columns.iter().map(move |column| match self.is_of_key(column) {
+            true => fields.next().unwrap_or(Field::Null),
+            false => Field::Absent,
+        })
+    }
+
+    fn is_of_key(&self, column: &ColumnShape) -> bool {
+        self.key.as_ref().is_some_and(|key| key.columns.contains(&column.name))
+    }
+
     /// Whether all columns that rows are decoded from are read in binary, too.
     #[must_use]
     pub(crate) fn reads_binary(&self) -> bool {
@@ -323,6 +343,26 @@ impl Table {
                 self.collection,
                 self.columns.len()
             )));
+        }
+        Ok(Row { shown: Struct::new(Arc::clone(&self.row), values)?, beside })
+    }
+
+    /// A row of which only the key is known, as a delete shows it; without one the key is made of what
+    /// stands for values that are not known.
+    ///
+    /// # Errors
+    /// If it is not this table's key.
+    pub(crate) fn row_of_key(&self, key: Option<&Struct>) -> Result<Row> {
+        let names = self.key.as_ref().map(|key| &*key.columns).unwrap_or_default();
+        let of_key = |name: &Arc<str>| {
+            let at = names.iter().position(|column| column == name)?;
+            key?.values().get(at).cloned()
+        };
+        let (mut values, mut beside) = (Vec::with_capacity(self.row.fields().len()), Vec::new());
+        for (column, shape) in self.columns.iter().zip(&self.shape.columns) {
+            let Some(column) = column else { continue };
+            let value = of_key(&shape.name).unwrap_or_else(|| column.absent.clone());
+            column.lay(value, &mut values, &mut beside);
         }
         Ok(Row { shown: Struct::new(Arc::clone(&self.row), values)?, beside })
     }
@@ -391,6 +431,12 @@ impl Table {
         let values = key.fields.iter().map(value).collect();
         let key_value = Struct::new(Arc::clone(&key.schema), values)?;
         Ok(Datum::new(Arc::clone(&key.schema), Value::Struct(key_value)))
+    }
+
+    /// The schema of the key, if the table has one.
+    #[must_use]
+    pub(crate) fn key_schema(&self) -> Option<&SchemaRef> {
+        self.key.as_ref().map(|key| &key.schema)
     }
 
     /// Whether the table has a key.

@@ -76,11 +76,17 @@ pub struct Replication {
     /// rows are read that transactions have changed which were not over at the offset, found by their
     /// `xmin`; where that says nothing (another cluster, another history, an offset of Debezium's or
     /// without `oldest_xid`, more than 2^31 transactions since) all rows are. Rows come as by a
-    /// snapshot, with `op` = `r`. Deletes between can't be found either way, as what was there before is
-    /// in the topics only: they are missing, which the log, the task's guarantee, the metric
-    /// `towpath_connector_missing_deletes` and `missing_deletes_from`, `_to` and `_at` in the stored
-    /// offset say until the offset is reset.
+    /// snapshot, with `op` = `r`. Deletes between are found under `backfill` by comparing the keys in
+    /// the tables with those in the topics; where that can't be done, and under `resnapshot`, they are
+    /// missing, which the log, the task's guarantee, the metric `towpath_connector_missing_deletes` and
+    /// `missing_deletes_from`, `_to`, `_at` and `_tables` in the stored offset say until the offset is
+    /// reset.
     pub slot_loss_policy: Option<Loss>,
+    /// How many bytes the keys of one table may take while `slot.loss.policy=backfill` compares them:
+    /// 16 for each of the table's rows, and more for each that only the topic has. Where they take more,
+    /// table and topic are read several times, a part of the keys each time.
+    #[config(default = "67108864", range(min = 65_536), importance = low)]
+    pub slot_loss_keys_max_bytes: u64,
     /// How many bytes of log the slot may hold back before there is a warning; 0 is the server's
     /// `max_slot_wal_keep_size`, and none if that has no bound. The warning comes when less than a
     /// fifth is left, or less than an hour at the pace of the last minutes. It bounds nothing by

@@ -11,7 +11,6 @@
 
 use tokio_postgres::Client;
 use towpath_sdk::error::Action;
-use towpath_sdk::guarantee::Guarantee;
 use towpath_sdk::source::Mark;
 use towpath_sdk::{Error, ErrorKind, Result};
 
@@ -19,8 +18,7 @@ use super::{Run, Server};
 use crate::catalog::{self, Listed, Slot};
 use crate::config::snapshot::Rows;
 use crate::gap::{self, Descent, Finding, Mending, ServerState};
-use crate::insurance::{self, Insured, Missing};
-use crate::lsn::Lsn;
+use crate::insurance::{self, Insured};
 use crate::offset::Stored;
 use crate::snapshot::plan::{self, Marks, Range, Read};
 
@@ -61,7 +59,8 @@ impl Run {
         let now = insurance::sample(&server.client).await?;
         let policy = self.config.loss();
         // What an unfinished reading was to find is not there, however new the position is.
-        let insured = if stored.is_snapshot_done { stored.insured } else { Insured::default() };
+        let insured =
+            if stored.is_snapshot_done { stored.insured.clone() } else { Insured::default() };
         let Some((mending, instead)) = gap::mending(&gap, policy, &insured, &now) else {
             return Err(Error::config(format!(
                 "{}: changes are missing; reset the offsets of the connector to begin with a new \
@@ -81,32 +80,6 @@ impl Run {
             ),
         }
         Ok(Some(mending))
-    }
-
-    /// Says that deletes between `stored` and `to` can't be found.
-    pub(super) fn miss_deletes(&self, stored: &Stored, to: Lsn) {
-        let from = stored.position.end;
-        let at_ms = self.cx.clock().now().millis();
-        self.insurance.miss(Missing { from, to, at_ms });
-        self.cx.count("slot_losses", 1);
-        tracing::warn!(
-            connector = %self.cx.connector, %from, %to,
-            "rows that were deleted in this part of the log stay in the topics: compare keys with the \
-             table, or reset the offsets and fill new topics"
-        );
-        self.show_missing();
-    }
-
-    /// Shows what is missing as long as the offset says so.
-    pub(super) fn show_missing(&self) {
-        let missing = self.insurance.missing();
-        self.cx.gauge("missing_deletes", &[]).set(missing.is_some().into());
-        let Some(Missing { from, to, at_ms }) = missing else { return };
-        self.cx.guarantee(Guarantee::at_least_once(format!(
-            "changes were lost with the replication slot: rows were read again, but deletes in the log \
-             from {from} to {to} are missing, as was noticed at {at_ms} (milliseconds since 1970); \
-             the stored offset says so until it is reset"
-        )));
     }
 
     /// An error of a stream; if it came because the slot was lost under it, one after which that is

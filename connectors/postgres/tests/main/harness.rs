@@ -5,7 +5,7 @@
 //! in an aborted transaction; the *at-least-once* one has of that rest, at each crash, as much as
 //! chance will have it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,13 +15,14 @@ use towpath_connector_postgres::PostgresSource;
 use towpath_connector_postgres::lsn::Lsn;
 use towpath_sdk::Result;
 use towpath_sdk::config::Properties;
+use towpath_sdk::converter::Part;
 use towpath_sdk::offset::{SourceOffset, SourcePartition, StoredOffsets};
 use towpath_sdk::plugin::erased::DynSourceTask;
-use towpath_sdk::plugin::{ConnectorPlugin, Registry};
+use towpath_sdk::plugin::{BuildFor, ConnectorPlugin, Registry};
 use towpath_sdk::record::Record;
 use towpath_sdk::source::{Budget, Mark};
 use towpath_sdk::value::{Struct, Value};
-use towpath_testkit::FakeHost;
+use towpath_testkit::{FakeHost, KeptTopics};
 
 use crate::server::Server;
 
@@ -214,6 +215,9 @@ pub(crate) struct Reader {
     pub(crate) stored: StoredOffsets,
     /// What is not stored yet.
     pending: Vec<Event>,
+    /// The exactly-once topic as bytes, if they are kept, and the records of what is not stored yet.
+    pub(crate) topics: Option<KeptTopics>,
+    records: VecDeque<Record>,
     /// The marks of what is not stored yet: those that stand at one place are stored together.
     marks: Vec<Standing>,
     /// The topic of an engine that produces exactly once.
@@ -239,6 +243,8 @@ impl Reader {
             task: None,
             stored: StoredOffsets::default(),
             pending: Vec::new(),
+            topics: None,
+            records: VecDeque::new(),
             marks: Vec::new(),
             once: Vec::new(),
             least: Vec::new(),
@@ -246,6 +252,18 @@ impl Reader {
             reads: Vec::new(),
             looks: 0,
         }
+    }
+
+    /// Keeps the exactly-once topic as JSON, for tasks that read it back, with schemas or without.
+    pub(crate) fn keep_topics(&mut self, schemas: bool) {
+        let mut registry = Registry::default();
+        towpath_builtin::register(&mut registry);
+        let json = registry.find_converter("org.apache.kafka.connect.json.JsonConverter").unwrap();
+        let [key, value] = [Part::Key, Part::Value].map(|part| {
+            let settings = [("schemas.enable", schemas.to_string())].into_iter().collect();
+            (json.build)(&settings, BuildFor::Convert(part)).unwrap()
+        });
+        self.topics = Some(KeptTopics::new(key, value));
     }
 
     /// After the server was stopped.
@@ -279,6 +297,9 @@ impl Reader {
             panic!("{class} is no source");
         };
         self.host = FakeHost::new();
+        if let Some(topics) = &self.topics {
+            self.host.set_written(Arc::new(topics.clone()));
+        }
         self.reads.clear();
         let config = &self.config;
         let mut planner = plugin.start(config.clone(), self.host.connector()).await.unwrap();
@@ -310,6 +331,7 @@ impl Reader {
     fn lose_pending(&mut self) {
         let came = self.rng.below(self.pending.len() + 1);
         self.least.extend(self.pending.drain(..).take(came));
+        self.records.clear();
         self.marks.clear();
     }
 
@@ -375,6 +397,9 @@ impl Reader {
             }
         }
         self.pending.extend(batch.records.iter().map(Event::of));
+        if self.topics.is_some() {
+            self.records.extend(batch.records);
+        }
         let reads = self.pending[before..].iter().filter(|event| event.op == "r");
         self.reads.extend(reads.map(|event| (event.topic.clone(), event.value("id"))));
         Ok(true)
@@ -393,6 +418,9 @@ impl Reader {
             self.stored.set(mark.partition, mark.offset);
         }
         self.marks.iter_mut().for_each(|standing| standing.covers -= covered);
+        if let Some(topics) = &self.topics {
+            self.records.drain(..covered).try_for_each(|record| topics.keep(&record))?;
+        }
         let covered: Vec<Event> = self.pending.drain(..covered).collect();
         self.least.extend(covered.iter().cloned());
         self.once.extend(covered);

@@ -26,7 +26,7 @@ async fn reader(server: &Server, more: &[(&str, &str)]) -> Reader {
 }
 
 /// Reads until a change of `t` with the value `v` is stored.
-async fn goes_on(reader: &mut Reader, server: &Server, v: i32) {
+pub(crate) async fn goes_on(reader: &mut Reader, server: &Server, v: i32) {
     server.execute(&format!("update t set v = {v} where id = 20")).await;
     let is_it = |event: &crate::harness::Event| {
         event.topic == "public.t" && event.op == "u" && event.value("v") == v.to_string()
@@ -34,12 +34,12 @@ async fn goes_on(reader: &mut Reader, server: &Server, v: i32) {
     reader.read_until(|reader| reader.once.iter().any(is_it)).await;
 }
 
-fn field(reader: &Reader, name: &str) -> Option<u64> {
+pub(crate) fn field(reader: &Reader, name: &str) -> Option<u64> {
     reader.offset().and_then(|offset| offset.get(name)).and_then(Json::as_u64)
 }
 
 /// Reads until the stored offset says that no transaction before `xid` is missing.
-async fn knows(reader: &mut Reader, server: &Server, xid: u64) {
+pub(crate) async fn knows(reader: &mut Reader, server: &Server, xid: u64) {
     for v in 1000.. {
         if field(reader, "oldest_xid").is_some_and(|oldest| oldest >= xid) {
             return;
@@ -54,7 +54,7 @@ async fn current_xid(server: &Server) -> u64 {
     server.value("select pg_current_xact_id()").await.unwrap().parse().unwrap()
 }
 
-async fn drop_slot(server: &Server) {
+pub(crate) async fn drop_slot(server: &Server) {
     server.execute("select pg_drop_replication_slot('debezium')").await;
 }
 
@@ -65,7 +65,7 @@ fn reads(reader: &Reader) -> BTreeSet<String> {
 }
 
 /// What the topics have of `t` more or less than the table.
-async fn wrong(reader: &Reader, server: &Server) -> Vec<String> {
+pub(crate) async fn wrong(reader: &Reader, server: &Server) -> Vec<String> {
     let client = server.client().await;
     Tables::of(&reader.once).differences("public.t", &client, "select * from t").await
 }

@@ -54,6 +54,13 @@ const EFFECTS: &[Effect] = &[
         "a_slot_that_is_dropped_while_running_is_noticed",
     ),
     (
+        "slot.loss.keys.max.bytes",
+        Some("65536"),
+        Some("131072"),
+        &[],
+        "a_search_is_bounded_and_survives_crashes",
+    ),
+    (
         "slot.wal.budget.bytes",
         Some("0"),
         Some("1000"),

@@ -24,6 +24,8 @@ mod crashes;
 #[cfg(test)]
 mod cuts;
 #[cfg(test)]
+mod deletes;
+#[cfg(test)]
 mod failovers;
 #[cfg(test)]
 mod golden;
