@@ -36,9 +36,14 @@ async fn run() -> Result<()> {
             }
             Ok(())
         }
-        ["toast", rows, bytes, updates, seed] => {
+        ["toast", rows, bytes, updates, seed, ref packed @ ..] if packed.len() < 2 => {
             let (rows, bytes, updates) = (rows.parse()?, bytes.parse()?, updates.parse()?);
-            let size = toast::Size { rows, bytes, updates };
+            let is_packed = match packed {
+                [] => false,
+                ["packed"] => true,
+                _ => bail!("{packed:?} is neither packed nor nothing"),
+            };
+            let size = toast::Size { rows, bytes, updates, is_packed };
             eprint(&format!("{size:?}, seed {seed}"));
             eprint(&toast::run(size, seed.parse()?).await?);
             Ok(())
@@ -47,8 +52,8 @@ async fn run() -> Result<()> {
         ["faults"] => faults::run("", eprint).await,
         ["faults", filter] => faults::run(filter, eprint).await,
         _ => bail!(
-            "usage: towpath-tests kill ROUNDS SEED | capture ROUNDS SEED | toast ROWS BYTES UPDATES SEED | \
-             dlq | faults [NAME]"
+            "usage: towpath-tests kill ROUNDS SEED | capture ROUNDS SEED | toast ROWS BYTES UPDATES SEED \
+             [packed] | dlq | faults [NAME]"
         ),
     }
 }

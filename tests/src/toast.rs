@@ -32,6 +32,9 @@ pub struct Size {
     pub bytes: usize,
     /// Rows that are updated in a second.
     pub updates: u32,
+    /// Whether server and broker keep large values compressed, apart from their rows all the same: of so
+    /// many rows that there would be no disk for them otherwise.
+    pub is_packed: bool,
 }
 
 /// A large value is this many digits over and over: which row and which version it is of.
@@ -63,11 +66,16 @@ pub async fn run(size: Size, seed: u64) -> Result<String> {
 fn tables(size: Size) -> String {
     let times = size.bytes / STAMP;
     let rows = size.rows;
+    // What is left of a value is not so little that it stays in its row.
+    let apart = match size.is_packed {
+        true => "set (toast_tuple_target = 128)",
+        false => "alter column big set storage external",
+    };
     format!(
         "create table keyed (id int8 primary key, n int8 not null, big text not null);
-         alter table keyed alter column big set storage external;
+         alter table keyed {apart};
          create table twin (id int8 not null, n int8 not null, big text not null);
-         alter table twin alter column big set storage external;
+         alter table twin {apart};
          create index on twin (id);
          alter table twin replica identity full;
          create table ended (id int8 primary key);
@@ -77,8 +85,9 @@ fn tables(size: Size) -> String {
     )
 }
 
-fn source(database: &Database) -> Result<Value> {
+fn source(database: &Database, size: Size) -> Result<Value> {
     let more = json!({
+        "producer.override.compression.type": if size.is_packed { "lz4" } else { "none" },
         "slot.drop.on.delete": "true",
         "slot.wal.budget.bytes": "1099511627776",
         "snapshot.max.threads": "2",
@@ -115,6 +124,9 @@ async fn update(client: Client, size: Size, seed: u64, stop: Arc<AtomicBool>) ->
 async fn run_in(size: Size, seed: u64, dir: &Path) -> Result<String> {
     let name = unique("toast")?.replace('-', "_");
     let database = Database::create(&name, &tables(size)).await?;
+    for table in ["keyed", "twin"] {
+        are_apart(&database.client, table, size).await?;
+    }
     let kafka = Kafka::connect()?;
     let (keyed, twin) = (format!("{name}.public.keyed"), format!("{name}.public.twin"));
     let ended = format!("{name}.public.ended");
@@ -133,7 +145,7 @@ async fn run_in(size: Size, seed: u64, dir: &Path) -> Result<String> {
     let stop = Arc::new(AtomicBool::new(false));
     let began = Instant::now();
     let updating = tokio::spawn(update(database.connect().await?, size, seed, Arc::clone(&stop)));
-    worker.put("toast", &source(&database)?).await?;
+    worker.put("toast", &source(&database, size)?).await?;
     let mut before = 0;
     for (n, percent) in KILLS.into_iter().enumerate() {
         let enough = before + size.rows * percent / 100;
@@ -184,6 +196,18 @@ async fn run_in(size: Size, seed: u64, dir: &Path) -> Result<String> {
         "{updated} rows were updated in {seconds} s ({} a second), {passes} passes",
         updated / seconds
     ))
+}
+
+/// No large value is kept in its row.
+async fn are_apart(client: &Client, table: &str, size: Size) -> Result<()> {
+    let sql = format!(
+        "select reltoastrelid::regclass::text from pg_class where oid = '{table}'::regclass"
+    );
+    let toast: String = client.query_one(&sql, &[]).await?.get(0);
+    let sql = format!("select count(distinct chunk_id) from {toast}");
+    let count: i64 = client.query_one(&sql, &[]).await?.get(0);
+    ensure!(count == size.rows, "{count} values of {} are kept apart", size.rows);
+    Ok(())
 }
 
 /// Waits until `count` is `enough`; it may take as long as something comes.
