@@ -18,7 +18,7 @@ use crate::error::{Action, Error, ErrorKind, Result};
 use crate::instruments::{Counter, Gauge, Labels};
 use crate::offset::{OffsetMap, StoredOffsets};
 use crate::record::TopicPartition;
-use crate::signal::{Signals, TopicReader};
+use crate::signal::{Signals, TopicPositions, TopicReader};
 use crate::sink::{Epoch, Progress};
 use crate::written::{Nothing, Written};
 
@@ -69,8 +69,13 @@ pub trait Host: Send + Sync + 'static {
     fn signals(&self) -> Signals {
         Signals::none()
     }
-    /// Reads a topic beside the records' way.
-    fn read_topic(&self, topic: String) -> BoxFuture<'static, Result<Box<dyn TopicReader>>> {
+    /// Reads a topic beside the records' way, from positions if it has some.
+    fn read_topic(
+        &self,
+        topic: String,
+        from: TopicPositions,
+    ) -> BoxFuture<'static, Result<Box<dyn TopicReader>>> {
+        drop(from);
         let text = format!("there is no cluster to read the topic '{topic}' from");
         Box::pin(ready(Err(Error::new(ErrorKind::Unsupported, text))))
     }
@@ -288,13 +293,18 @@ impl TaskContext {
         self.host.signals()
     }
 
-    /// Reads `topic` beside the records' way, for signals and the like: from where the connector's
-    /// group `connect-<name>-<topic>` stands, else from the beginning.
+    /// Reads `topic` beside the records' way, for signals and the like: each partition from where `from`
+    /// says, else from where the connector's group `connect-<name>-<topic>` stands, else from its
+    /// beginning. A source that stores with its own offsets how far it is reads each record once.
     ///
     /// # Errors
     /// If the cluster can't be reached.
-    pub async fn read_topic(&self, topic: impl Into<String>) -> Result<Box<dyn TopicReader>> {
-        self.host.read_topic(topic.into()).await
+    pub async fn read_topic(
+        &self,
+        topic: impl Into<String>,
+        from: TopicPositions,
+    ) -> Result<Box<dyn TopicReader>> {
+        self.host.read_topic(topic.into(), from).await
     }
 
     /// What a source connector has written so far, and how it would write a record.

@@ -3,6 +3,7 @@
 //! Duty: signals of people ("snapshot this table now"), and reading a topic that is not a sink's. What a
 //! signal means is the connector's matter.
 
+use std::collections::BTreeMap;
 use std::future::pending;
 
 use bytes::Bytes;
@@ -79,9 +80,15 @@ impl TopicRecord {
     }
 }
 
-/// Reads a topic: at least once, and from where it was left.
+/// Where each partition of a topic goes on.
+pub type TopicPositions = BTreeMap<i32, i64>;
+
+/// Reads a topic.
 pub trait TopicReader: Send {
-    /// The next record. To ask for it says that the former ones were taken care of: after a restart
-    /// they do not come again. May be dropped at any await.
+    /// The next record. May be dropped at any await.
     fn next(&mut self) -> BoxFuture<'_, Result<TopicRecord>>;
+
+    /// All before `next` of a partition was taken care of, durably: a reader that is opened without
+    /// positions goes on there. It is committed before the next record comes.
+    fn done(&mut self, partition: i32, next: i64);
 }

@@ -19,7 +19,7 @@ use towpath_sdk::guarantee::Guarantee;
 use towpath_sdk::instruments::{Counter, Gauge, Labels};
 use towpath_sdk::offset::{OffsetMap, StoredOffsets};
 use towpath_sdk::record::TopicPartition;
-use towpath_sdk::signal::{SIGNALS_MAX, Signal, Signals, TopicReader, TopicRecord};
+use towpath_sdk::signal::{SIGNALS_MAX, Signal, Signals, TopicPositions, TopicReader, TopicRecord};
 use towpath_sdk::sink::{Epoch, Progress};
 use towpath_sdk::written::{Nothing, Written};
 
@@ -85,9 +85,13 @@ struct FakeTopic {
 }
 
 impl TopicReader for FakeTopic {
+    fn done(&mut self, _: i32, next: i64) {
+        let next = usize::try_from(next).unwrap_or_default();
+        lock(&self.topics.done).insert(self.topic.clone(), next);
+    }
+
     fn next(&mut self) -> BoxFuture<'_, Result<TopicRecord>> {
         async move {
-            lock(&self.topics.done).insert(self.topic.clone(), self.handed);
             loop {
                 let grown = self.topics.grown.notified();
                 if let Some(record) = self.topics.get(&self.topic, self.handed) {
@@ -292,9 +296,14 @@ impl Host for FakeHost {
         Signals::new(receiver)
     }
 
-    fn read_topic(&self, topic: String) -> BoxFuture<'static, Result<Box<dyn TopicReader>>> {
+    fn read_topic(
+        &self,
+        topic: String,
+        from: TopicPositions,
+    ) -> BoxFuture<'static, Result<Box<dyn TopicReader>>> {
         let topics = Arc::clone(&self.topics);
-        let handed = lock(&topics.done).get(&topic).copied().unwrap_or_default();
+        let done = lock(&topics.done).get(&topic).copied().unwrap_or_default();
+        let handed = from.get(&0).map_or(done, |from| usize::try_from(*from).unwrap_or_default());
         let reader: Box<dyn TopicReader> = Box::new(FakeTopic { topics, topic, handed });
         std::future::ready(Ok(reader)).boxed()
     }
@@ -364,12 +373,15 @@ mod tests {
         assert_eq!((host.signal(&signal), signals.next().await), (1, signal));
         host.write("t", "k", "1");
         host.write("t", "k", "2");
-        let mut topic = cx.read_topic("t").await.unwrap();
+        let mut topic = cx.read_topic("t", TopicPositions::new()).await.unwrap();
         assert_eq!(topic.next().await.unwrap().value.as_deref(), Some(b"1".as_slice()));
         assert_eq!(topic.next().await.unwrap().value.as_deref(), Some(b"2".as_slice()));
         // The second was not taken care of.
-        let mut topic = cx.read_topic("t").await.unwrap();
+        topic.done(0, 1);
+        let mut topic = cx.read_topic("t", TopicPositions::new()).await.unwrap();
         assert_eq!(topic.next().await.unwrap().value.as_deref(), Some(b"2".as_slice()));
+        let mut topic = cx.read_topic("t", TopicPositions::from([(0, 0)])).await.unwrap();
+        assert_eq!(topic.next().await.unwrap().value.as_deref(), Some(b"1".as_slice()));
         host.manual_clock().advance(Duration::from_secs(1));
         assert_eq!(cx.clock().now().since(FakeHost::START), Duration::from_secs(1));
     }

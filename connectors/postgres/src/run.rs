@@ -15,6 +15,7 @@ use tokio_postgres::Client;
 use towpath_sdk::context::{Backoff, TaskContext, Waiting};
 use towpath_sdk::error::Action;
 use towpath_sdk::offset::StoredOffsets;
+use towpath_sdk::signal::TopicPositions;
 use towpath_sdk::source::Mark;
 use towpath_sdk::{Error, ErrorKind, Result};
 
@@ -90,6 +91,7 @@ impl Run {
         sender: PieceSender,
         stored: StoredOffsets,
         confirmed: watch::Receiver<Confirmed>,
+        signalled: watch::Receiver<TopicPositions>,
         run_id: &str,
     ) -> Result<Self> {
         let rules = Rules::new(&config)?;
@@ -100,7 +102,7 @@ impl Run {
             target: client::target(&config, &cx.connector),
             envelopes: Arc::new(Envelopes::new(&config, cx.task, run_id, bytea)),
             notifier: Arc::new(Notifier::new(&config, cx.clock())),
-            inbox: tokio::sync::Mutex::new(Inbox::new(&config, &cx)),
+            inbox: tokio::sync::Mutex::new(Inbox::new(&config, &cx, signalled)),
             course: config.snapshot.course(),
             is_snapshot_due: config.snapshot.course().rows == Rows::Always,
             is_ahead: true,
@@ -402,6 +404,7 @@ impl Run {
         let notifier = Arc::clone(&self.notifier);
         let incremental = Incremental::new(readers, notifier, &self.output.handed());
         let mut inbox = self.inbox.lock().await;
+        inbox.begin(&self.output.handed());
         let streaming = Streaming {
             connector: &self.cx.connector,
             config: &self.config,

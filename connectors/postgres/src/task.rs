@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use towpath_sdk::background::Background;
 use towpath_sdk::context::{SourceTaskContext, TaskContext};
 use towpath_sdk::offset::{SourceOffset, SourcePartition, StoredOffsets};
+use towpath_sdk::signal::TopicPositions;
 use towpath_sdk::source::{Budget, SourceBatch, SourceTask};
 use towpath_sdk::{Error, ErrorKind, Result};
 
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::offset::{self, Confirmed, Stored};
 use crate::pieces::{self, PieceReceiver};
 use crate::run::Run;
+use crate::signal::inbox;
 use crate::wire::Connection;
 
 /// Reads one server.
@@ -22,6 +24,8 @@ pub struct PostgresTask {
     config: Arc<Config>,
     cx: TaskContext,
     confirmed: watch::Sender<Confirmed>,
+    /// Up to where signals of a topic are stored.
+    signalled: watch::Sender<TopicPositions>,
     /// `None` only while it is begun anew.
     working: Option<Working>,
 }
@@ -35,8 +39,9 @@ struct Working {
 impl PostgresTask {
     pub(crate) fn new(config: Arc<Config>, cx: SourceTaskContext) -> Result<Self> {
         let confirmed = watch::Sender::new(Confirmed::default());
-        let working = begin(&config, &cx.task, cx.offsets, &confirmed)?;
-        Ok(Self { config, cx: cx.task, confirmed, working: Some(working) })
+        let signalled = watch::Sender::new(TopicPositions::new());
+        let working = begin(&config, &cx.task, cx.offsets, &confirmed, &signalled)?;
+        Ok(Self { config, cx: cx.task, confirmed, signalled, working: Some(working) })
     }
 }
 
@@ -72,11 +77,13 @@ fn begin(
     cx: &TaskContext,
     stored: StoredOffsets,
     confirmed: &watch::Sender<Confirmed>,
+    signalled: &watch::Sender<TopicPositions>,
 ) -> Result<Working> {
     let (sender, pieces) = pieces::channel(config.engine.queue_bytes());
     let run_id = format!("{:016x}-{}", cx.clock().now().millis(), cx.task);
+    let (confirmed, signalled) = (confirmed.subscribe(), signalled.subscribe());
     let run =
-        Run::new(Arc::clone(config), cx.clone(), sender, stored, confirmed.subscribe(), &run_id)?;
+        Run::new(Arc::clone(config), cx.clone(), sender, stored, confirmed, signalled, &run_id)?;
     Ok(Working { pieces, work: cx.spawn("read from PostgreSQL", run.run()) })
 }
 
@@ -100,13 +107,19 @@ impl SourceTask for PostgresTask {
             let stored = Stored::read(offset)?;
             self.confirmed.send_if_modified(|confirmed| confirmed.take(&stored));
         }
+        let topic = self.config.signals.topic(&self.config.topic_prefix);
+        let signalled = inbox::positions(upto, &self.config.topic_prefix, &topic);
+        if !signalled.is_empty() {
+            self.signalled.send_modify(|known| known.extend(signalled));
+        }
         Ok(())
     }
 
     async fn rewind(&mut self, to: &StoredOffsets) -> Result<()> {
         // Its connections go first, as they hold the slot.
         self.working = None;
-        self.working = Some(begin(&self.config, &self.cx, to.clone(), &self.confirmed)?);
+        self.working =
+            Some(begin(&self.config, &self.cx, to.clone(), &self.confirmed, &self.signalled)?);
         Ok(())
     }
 

@@ -2,12 +2,20 @@
 //!
 //! Duty: wait for the next one. Those for other connectors in the same topic are passed over: a record's
 //! key is the `topic.prefix` it is for, as Debezium has it.
+//!
+//! Invariants: how far the topic was read is stored with what its signals have led to, so that none is
+//! lost and none comes twice; what came otherwise and was not handed over comes again when the stream is
+//! begun anew.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde_json::{Map, Value as JsonValue};
+use tokio::sync::watch;
 use towpath_sdk::context::TaskContext;
-use towpath_sdk::signal::{Signal, Signals, TopicReader, TopicRecord};
+use towpath_sdk::offset::{SourceOffset, SourcePartition, StoredOffsets};
+use towpath_sdk::signal::{Signal, Signals, TopicPositions, TopicReader, TopicRecord};
+use towpath_sdk::source::Mark;
 
 use crate::config::Config;
 use crate::config::signals::Channel;
@@ -15,67 +23,146 @@ use crate::config::signals::Channel;
 /// How long the topic is left alone after an error.
 const PAUSE: Duration = Duration::from_secs(10);
 
+const SERVER: &str = "server";
+const TOPIC: &str = "signals";
+const PARTITION: &str = "partition";
+const NEXT: &str = "next";
+
+/// A signal, or what is wrong with it.
+pub(crate) struct Heard {
+    /// The signal.
+    pub(crate) signal: Result<Signal, String>,
+    /// What is stored once it is taken care of.
+    pub(crate) mark: Option<Mark>,
+}
+
 /// Where signals come from.
 pub(crate) struct Inbox {
+    people: Signals,
+    /// Those of people that were given out, and what they led to was not handed over.
+    given: Vec<Signal>,
+    /// Those that are given out again.
+    again: VecDeque<Signal>,
+    /// The topic, if signals are taken from one.
+    topic: Option<Topic>,
+}
+
+/// A topic of signals.
+struct Topic {
     cx: TaskContext,
     prefix: String,
-    people: Signals,
-    /// The topic, if signals are taken from one.
-    topic: Option<String>,
+    name: String,
+    /// Where it is read from.
+    from: TopicPositions,
+    /// Up to where that is stored.
+    stored: watch::Receiver<TopicPositions>,
     reader: Option<Box<dyn TopicReader>>,
 }
 
 impl Inbox {
-    /// For a task; it hears from now on.
+    /// For a task; it hears from now on. `stored` says how far the topic's signals are stored.
     #[must_use]
-    pub(crate) fn new(config: &Config, cx: &TaskContext) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        cx: &TaskContext,
+        stored: watch::Receiver<TopicPositions>,
+    ) -> Self {
         let signals = &config.signals;
-        let topic = signals.has(Channel::Kafka).then(|| signals.topic(&config.topic_prefix));
-        Self {
+        let topic = signals.has(Channel::Kafka).then(|| Topic {
             cx: cx.clone(),
             prefix: config.topic_prefix.clone(),
-            people: cx.signals(),
-            topic,
+            name: signals.topic(&config.topic_prefix),
+            from: TopicPositions::new(),
+            stored,
             reader: None,
+        });
+        Self { people: cx.signals(), given: Vec::new(), again: VecDeque::new(), topic }
+    }
+
+    /// A stream begins, before which offsets stand at `handed`.
+    pub(crate) fn begin(&mut self, handed: &StoredOffsets) {
+        self.again.extend(self.given.drain(..));
+        if let Some(topic) = &mut self.topic {
+            topic.from = positions(handed.iter(), &topic.prefix, &topic.name);
+            topic.reader = None;
         }
     }
 
-    /// The next signal, or what is wrong with it. May be dropped at any await.
-    pub(crate) async fn next(&mut self) -> Result<Signal, String> {
-        let Self { cx, prefix, people, topic, reader } = self;
-        tokio::select! {
-            signal = people.next() => Ok(signal),
-            signal = from_topic(cx, prefix, topic.as_deref(), reader) => signal,
-        }
+    /// What signals have led to so far was handed over.
+    pub(crate) fn handed(&mut self) {
+        self.given.clear();
+    }
+
+    /// The next signal. May be dropped at any await.
+    pub(crate) async fn next(&mut self) -> Heard {
+        let Self { people, given, again, topic } = self;
+        let signal = match again.pop_front() {
+            Some(signal) => signal,
+            None => tokio::select! {
+                signal = people.next() => signal,
+                heard = from_topic(topic) => return heard,
+            },
+        };
+        given.push(signal.clone());
+        Heard { signal: Ok(signal), mark: None }
     }
 }
 
-async fn from_topic(
-    cx: &TaskContext,
+/// Where partitions of a topic of signals go on, of all that is stored.
+pub(crate) fn positions<'a>(
+    stored: impl IntoIterator<Item = &'a (SourcePartition, SourceOffset)>,
     prefix: &str,
-    topic: Option<&str>,
-    reader: &mut Option<Box<dyn TopicReader>>,
-) -> Result<Signal, String> {
+    topic: &str,
+) -> TopicPositions {
+    let position = |(partition, offset): &(SourcePartition, SourceOffset)| {
+        let is = |key, text| partition.get(key).and_then(JsonValue::as_str) == Some(text);
+        let number = partition.get_i64(PARTITION)?;
+        let next = offset.get_i64(NEXT)?;
+        (is(SERVER, prefix) && is(TOPIC, topic)).then_some((i32::try_from(number).ok()?, next))
+    };
+    stored.into_iter().filter_map(position).collect()
+}
+
+impl Topic {
+    async fn record(&mut self) -> towpath_sdk::Result<TopicRecord> {
+        loop {
+            let Some(reader) = &mut self.reader else {
+                let opened = self.cx.read_topic(&*self.name, self.from.clone()).await?;
+                self.reader = Some(opened);
+                continue;
+            };
+            if self.stored.has_changed().unwrap_or(false) {
+                let stored = self.stored.borrow_and_update().clone();
+                stored.into_iter().for_each(|(partition, next)| reader.done(partition, next));
+            }
+            return reader.next().await;
+        }
+    }
+
+    /// The mark behind a record.
+    fn mark(&self, record: &TopicRecord) -> Mark {
+        let partition = SourcePartition::of([
+            (SERVER, JsonValue::from(&*self.prefix)),
+            (TOPIC, (&*self.name).into()),
+            (PARTITION, record.partition.into()),
+        ]);
+        Mark::new(0, partition, SourceOffset::of([(NEXT, record.offset + 1)]))
+    }
+}
+
+async fn from_topic(topic: &mut Option<Topic>) -> Heard {
     let Some(topic) = topic else { return std::future::pending().await };
     loop {
-        let outcome = match reader {
-            Some(reader) => reader.next().await,
-            None => match cx.read_topic(topic).await {
-                Ok(opened) => {
-                    *reader = Some(opened);
-                    continue;
+        match topic.record().await {
+            Ok(record) => {
+                topic.from.insert(record.partition, record.offset + 1);
+                if let Some(signal) = read(&topic.prefix, &record) {
+                    return Heard { signal, mark: Some(topic.mark(&record)) };
                 }
-                Err(error) => Err(error),
-            },
-        };
-        match outcome {
-            Ok(record) => match read(prefix, &record) {
-                None => {}
-                Some(signal) => return signal,
-            },
+            }
             Err(error) => {
-                tracing::warn!(topic, error = %error.chain(), "signals can't be read from their topic");
-                *reader = None;
+                tracing::warn!(topic = topic.name, error = %error.chain(), "signals can't be read from their topic");
+                topic.reader = None;
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -132,5 +219,23 @@ mod tests {
         let text = Some(r#"{"type": "log", "data": "{}"}"#);
         let error = read("p", &record("p", text)).unwrap().unwrap_err();
         assert!(error.contains("no object"), "{error}");
+    }
+
+    #[test]
+    fn a_position_is_read_back_among_others() {
+        let of = |topic: &str, partition: i32, next: i64| {
+            let partition = SourcePartition::of([
+                (SERVER, JsonValue::from("p")),
+                (TOPIC, topic.into()),
+                (PARTITION, partition.into()),
+            ]);
+            (partition, SourceOffset::of([(NEXT, next)]))
+        };
+        let stream = (SourcePartition::of([(SERVER, "p")]), SourceOffset::of([("lsn", 5)]));
+        let all = [of("a", 0, 7), of("b", 0, 8), of("a", 2, 9), stream];
+        let found = positions(&all, "p", "a");
+        assert_eq!(found, TopicPositions::from([(0, 7), (2, 9)]));
+        let other = positions(&all, "q", "a");
+        assert!(other.is_empty());
     }
 }

@@ -14,6 +14,7 @@ use crate::envelope::{SnapshotMark, Source};
 use crate::incremental::{Images, Incremental, Out, Wake};
 use crate::lsn::Lsn;
 use crate::pgoutput::Tuple;
+use crate::signal::inbox::Heard;
 use crate::signal::{Command, table};
 use crate::table::{Row, Table};
 
@@ -83,6 +84,20 @@ impl Reader<'_> {
     /// A signal was written into its table.
     pub(super) async fn written(&mut self, row: &Tuple) -> Result<()> {
         self.signalled(table::signal(row)).await
+    }
+
+    /// A signal came from outside the database.
+    pub(super) async fn heard(&mut self, heard: Heard) -> Result<()> {
+        self.signalled(heard.signal).await?;
+        if let Some(mut mark) = heard.mark {
+            mark.after = self.piece.records.len();
+            self.piece.marks.push(mark);
+        }
+        if !self.has_piece() {
+            // It has led to nothing.
+            self.of.inbox.handed();
+        }
+        Ok(())
     }
 
     /// Does what a signal says, or says what is wrong with it.

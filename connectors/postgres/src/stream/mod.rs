@@ -246,7 +246,7 @@ impl<'a> Reader<'a> {
             Ok(()) = confirmed.changed() => self.tell().await?,
             beaten = heartbeat.go_on() => beaten?,
             wake = incremental.wait() => self.woken(wake).await?,
-            signal = inbox.next() => self.signalled(signal).await?,
+            heard = inbox.next() => self.heard(heard).await?,
             () = tokio::time::sleep_until(wake) => self.mark_idle().await?,
         }
         Ok(None)
@@ -365,7 +365,9 @@ impl<'a> Reader<'a> {
             piece.marks.push(self.mark(count, self.position, self.trail));
         }
         piece.marks.sort_by_key(|mark| mark.after);
-        self.hand_over(piece).await
+        self.hand_over(piece).await?;
+        self.of.inbox.handed();
+        Ok(())
     }
 
     fn mark(&self, after: usize, position: Position, trail: Trail) -> Mark {

@@ -1,8 +1,11 @@
 //! Signals, and snapshots beside the stream.
 
+use std::time::Duration;
+
 use serde_json::{Value as Json, json};
 use towpath_sdk::signal::Signal;
 
+use crate::harness::{ROOM, Reader};
 use crate::server::Server;
 use crate::source::{Shown, Source};
 
@@ -163,6 +166,46 @@ async fn signals_come_from_a_topic() {
     }
     all.extend(sync(&server, &mut source, 101).await);
     assert!(all.iter().all(|shown| &*shown.record.topic == "p.public.a"));
+}
+
+/// Signals of a topic are stored with what they lead to: after a crash none is missing and none comes
+/// twice, wherever the consumer's group stands.
+#[tokio::test(flavor = "multi_thread")]
+async fn signals_of_a_topic_survive_crashes() {
+    let server = server().await;
+    let config = [
+        ("snapshot.mode", "no_data"),
+        ("signal.enabled.channels", "kafka"),
+        ("signal.kafka.topic", "orders"),
+    ];
+    let mut reader = Reader::new(&server, &config, 1).await;
+    let signal = |table: &str| {
+        json!({"type": "execute-snapshot", "data": {"data-collections": [table]}}).to_string()
+    };
+    let write = |reader: &Reader, tables: &[&str]| {
+        tables.iter().for_each(|table| reader.host.write("orders", "p", &signal(table)));
+    };
+    let of = |reader: &Reader, table: &str| {
+        reader.reads.iter().filter(|(topic, _)| topic == table).count()
+    };
+    reader.start().await;
+    reader.read_until(|reader| reader.offset().is_some()).await;
+    write(&reader, &["public.a"]);
+    // It is taken, and what it has led to is not stored.
+    while of(&reader, "public.a") == 0 {
+        reader.poll_for(ROOM, Duration::from_millis(100)).await.unwrap();
+    }
+    reader.crash().await;
+    reader.start().await;
+    write(&reader, &["public.a"]);
+    reader.read_until(|reader| of(reader, "public.a") == 5).await;
+    reader.read_until(|reader| !reader.is_beside()).await;
+    reader.crash().await;
+    reader.start().await;
+    write(&reader, &["public.a", "public.b"]);
+    reader.read_until(|reader| of(reader, "public.b") == 5).await;
+    reader.read_until(|reader| !reader.is_beside()).await;
+    assert_eq!(of(&reader, "public.a"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use towpath_sdk::context::{Host, OperationId, Waiting, Work};
 use towpath_sdk::guarantee::Guarantee;
 use towpath_sdk::instruments::{Counter, Gauge, Labels};
 use towpath_sdk::offset::{OffsetMap, SourcePartition, StoredOffsets};
-use towpath_sdk::signal::{SIGNALS_MAX, Signal, Signals, TopicReader};
+use towpath_sdk::signal::{SIGNALS_MAX, Signal, Signals, TopicPositions, TopicReader};
 use towpath_sdk::written::{Nothing, Written};
 
 use super::TaskId;
@@ -167,9 +167,13 @@ impl Host for TaskHost {
         self.signals.listen()
     }
 
-    fn read_topic(&self, topic: String) -> BoxFuture<'static, Result<Box<dyn TopicReader>>> {
+    fn read_topic(
+        &self,
+        topic: String,
+        from: TopicPositions,
+    ) -> BoxFuture<'static, Result<Box<dyn TopicReader>>> {
         let cluster = Arc::clone(&self.cluster);
-        let opening = SideTopic::open(cluster, self.id.clone(), topic, self.consumer.clone());
+        let opening = SideTopic::open(cluster, self.id.clone(), topic, from, self.consumer.clone());
         async move { Ok(Box::new(opening.await?) as Box<dyn TopicReader>) }.boxed()
     }
 

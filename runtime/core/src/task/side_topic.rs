@@ -1,8 +1,8 @@
 //! A topic that a connector reads beside the records' way.
 //!
-//! Duty: a consumer of its own group, so that what was handed over once is not handed over again by a
-//! later task. When the connector asks for more, it has taken care of what it got: that is committed
-//! before the next record is handed over.
+//! Duty: a consumer of its own group, from where the connector says, or else from where the group
+//! stands. What the connector says it has taken care of is committed before the next record is handed
+//! over, so that the group shows it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use towpath_sdk::Result;
 use towpath_sdk::record::{RawBatch, TopicPartition};
-use towpath_sdk::signal::{TopicReader, TopicRecord};
+use towpath_sdk::signal::{TopicPositions, TopicReader, TopicRecord};
 
 use super::TaskId;
 use crate::budget::Budget;
@@ -25,15 +25,12 @@ const BUDGET: usize = 1 << 20;
 pub(super) struct SideTopic {
     topic: String,
     consumer: Box<dyn Consumer>,
-    waiting: VecDeque<(TopicPartition, i64, TopicRecord)>,
-    /// Where each partition goes on behind what was handed over.
-    handed: BTreeMap<TopicPartition, i64>,
-    committing: Option<Committing>,
-}
-
-struct Committing {
-    offsets: Vec<(TopicPartition, i64)>,
-    outcome: BoxFuture<'static, CommitOutcome>,
+    waiting: VecDeque<(TopicPartition, TopicRecord)>,
+    /// Where partitions go on that the connector knows of.
+    from: TopicPositions,
+    /// What was taken care of and is not committed.
+    done: BTreeMap<TopicPartition, i64>,
+    committing: Option<BoxFuture<'static, CommitOutcome>>,
 }
 
 impl SideTopic {
@@ -41,6 +38,7 @@ impl SideTopic {
         cluster: Arc<dyn Cluster>,
         task: TaskId,
         topic: String,
+        from: TopicPositions,
         overrides: ClientOverrides,
     ) -> Result<Self> {
         let consumer = cluster
@@ -52,21 +50,21 @@ impl SideTopic {
                 budget: Budget::new(BUDGET),
             })
             .await?;
-        let (waiting, handed) = (VecDeque::new(), BTreeMap::new());
-        Ok(Self { topic, consumer, waiting, handed, committing: None })
+        let (waiting, done) = (VecDeque::new(), BTreeMap::new());
+        Ok(Self { topic, consumer, waiting, from, done, committing: None })
     }
 
     async fn step(&mut self) -> Result<TopicRecord> {
         loop {
-            if self.committing.is_none() && !self.handed.is_empty() {
-                let offsets: Vec<_> = std::mem::take(&mut self.handed).into_iter().collect();
-                let outcome = self.consumer.commit(offsets.clone());
-                self.committing = Some(Committing { offsets, outcome });
+            if self.committing.is_none() && !self.done.is_empty() {
+                let done = std::mem::take(&mut self.done).into_iter().collect();
+                self.committing = Some(self.consumer.commit(done));
             }
             if self.committing.is_none()
-                && let Some((partition, end, record)) = self.waiting.pop_front()
+                && let Some((partition, record)) = self.waiting.pop_front()
             {
-                self.handed.insert(partition, end);
+                // Where it goes on should the group be divided anew.
+                self.from.insert(partition.partition, record.offset + 1);
                 return Ok(record);
             }
             tokio::select! {
@@ -78,19 +76,21 @@ impl SideTopic {
     }
 
     fn committed(&mut self, outcome: CommitOutcome) {
-        let Some(committing) = self.committing.take() else { return };
+        self.committing = None;
         if let CommitOutcome::Failed(error) | CommitOutcome::Unknown(error) = outcome {
+            // A later one covers it.
             tracing::warn!(topic = self.topic, %error, "committing what was read does not go through");
-            // The next record's commit covers it; until then a restart repeats it.
-            drop(committing.offsets);
         }
     }
 
     async fn take(&mut self, event: ConsumerEvent) -> Result<()> {
         match event {
             ConsumerEvent::Assigned { partitions, .. } => {
-                let start = partitions.into_iter().map(|partition| (partition, None)).collect();
-                self.consumer.start(start).await?;
+                let start = partitions.into_iter().map(|partition| {
+                    let from = self.from.get(&partition.partition).copied();
+                    (partition, from)
+                });
+                self.consumer.start(start.collect()).await?;
             }
             ConsumerEvent::Revoking { partitions, done } => {
                 self.forget(&partitions);
@@ -107,24 +107,20 @@ impl SideTopic {
     }
 
     fn forget(&mut self, partitions: &[TopicPartition]) {
-        self.waiting.retain(|(partition, ..)| !partitions.contains(partition));
-        self.handed.retain(|partition, _| !partitions.contains(partition));
+        self.waiting.retain(|(partition, _)| !partitions.contains(partition));
+        self.done.retain(|partition, _| !partitions.contains(partition));
     }
 
-    /// Rows in order; the last one's end is the batch's, so that markers behind it are passed too.
     fn queue(&mut self, batch: &RawBatch) {
-        let last = batch.rows.len().saturating_sub(1);
-        for (at, row) in batch.rows.iter().enumerate() {
-            let end = if at == last { batch.end } else { batch.rows[at + 1].offset };
-            let record = TopicRecord::of(batch, row);
-            self.waiting.push_back((batch.topic_partition.clone(), end, record));
-        }
+        let at = &batch.topic_partition;
+        let rows = batch.rows.iter().map(|row| (at.clone(), TopicRecord::of(batch, row)));
+        self.waiting.extend(rows);
     }
 }
 
-async fn answered(committing: &mut Option<Committing>) -> CommitOutcome {
+async fn answered(committing: &mut Option<BoxFuture<'static, CommitOutcome>>) -> CommitOutcome {
     match committing {
-        Some(committing) => (&mut committing.outcome).await,
+        Some(committing) => committing.await,
         None => std::future::pending().await,
     }
 }
@@ -132,5 +128,9 @@ async fn answered(committing: &mut Option<Committing>) -> CommitOutcome {
 impl TopicReader for SideTopic {
     fn next(&mut self) -> BoxFuture<'_, Result<TopicRecord>> {
         self.step().boxed()
+    }
+
+    fn done(&mut self, partition: i32, next: i64) {
+        self.done.insert(TopicPartition::new(self.topic.as_str(), partition), next);
     }
 }
