@@ -83,8 +83,16 @@ pub(crate) struct Table {
 #[derive(Debug)]
 struct Key {
     schema: SchemaRef,
-    fields: Vec<Place>,
+    fields: Vec<Part>,
     columns: Vec<Arc<str>>,
+}
+
+/// A value of the key.
+#[derive(Debug, Clone)]
+struct Part {
+    place: Place,
+    /// The schema of a struct that is not the row's.
+    rebind: Option<SchemaRef>,
 }
 
 /// Where the value of a column of the key is.
@@ -146,7 +154,7 @@ struct Layout {
 
 struct KeyField {
     column: Arc<str>,
-    place: Place,
+    part: Part,
     schema: SchemaRef,
 }
 
@@ -170,15 +178,17 @@ impl Layout {
             false => Arc::new(plain.clone()),
         };
         if is_key {
-            // Structs carry the schema that they are bound to.
-            let is_same = *field == plain || !plain.fields().is_empty();
-            let schema = if is_same { Arc::clone(&field) } else { Arc::new(plain) };
+            let schema = if *field == plain { Arc::clone(&field) } else { Arc::new(plain) };
             let place = match is_shown && mask.is_none() {
                 true => Place::Shown(self.fields.len()),
                 false => Place::Beside(self.beside),
             };
             self.beside += usize::from(matches!(place, Place::Beside(_)));
-            self.key.push(KeyField { column: Arc::clone(&column.name), place, schema });
+            // Structs carry the schema that they are bound to, and the row's says more of its source.
+            let is_other = !Arc::ptr_eq(&schema, &field) && !schema.fields().is_empty();
+            let rebind = is_other.then(|| Arc::clone(&schema));
+            let column = Arc::clone(&column.name);
+            self.key.push(KeyField { column, part: Part { place, rebind }, schema });
         }
         if is_shown {
             self.unavailable.push(codec.unavailable());
@@ -254,12 +264,16 @@ impl Table {
             )));
         }
         let key = (!of_key.is_empty()).then(|| {
-            let name = rules.schema_name(&format!("{base}.Key"));
+            let name = rules.schema_name(&format!("{topic}.Key"));
             let schema = Arc::new(Schema::structure(of_key).named(name));
             let columns = key_fields.iter().map(|field| Arc::clone(&field.column)).collect();
-            Key { schema, fields: key_fields.iter().map(|field| field.place).collect(), columns }
+            Key {
+                schema,
+                fields: key_fields.iter().map(|field| field.part.clone()).collect(),
+                columns,
+            }
         });
-        let row = rules.schema_name(&format!("{base}.Value"));
+        let row = rules.schema_name(&format!("{topic}.Value"));
         let row = Arc::new(Schema::structure(fields).optional().named(row));
         let envelope = rules.schema_name(&format!("{topic}.Envelope"));
         Ok(Self {
@@ -421,14 +435,19 @@ impl Table {
     /// If the row is not of this table.
     pub(crate) fn key_of(&self, row: &Row) -> Result<Datum> {
         let Some(key) = &self.key else { return Ok(Datum::null()) };
-        let value = |place: &Place| {
-            let value = match place {
-                Place::Shown(at) => row.shown.values().get(*at),
-                Place::Beside(at) => row.beside.get(*at),
+        let value = |part: &Part| {
+            let value = match part.place {
+                Place::Shown(at) => row.shown.values().get(at),
+                Place::Beside(at) => row.beside.get(at),
             };
-            value.cloned().unwrap_or_default()
+            match (value.cloned().unwrap_or_default(), &part.rebind) {
+                (Value::Struct(value), Some(schema)) => {
+                    Struct::new(Arc::clone(schema), value.into_values()).map(Value::Struct)
+                }
+                (value, _) => Ok(value),
+            }
         };
-        let values = key.fields.iter().map(value).collect();
+        let values = key.fields.iter().map(value).collect::<Result<_>>()?;
         let key_value = Struct::new(Arc::clone(&key.schema), values)?;
         Ok(Datum::new(Arc::clone(&key.schema), Value::Struct(key_value)))
     }

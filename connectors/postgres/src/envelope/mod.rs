@@ -208,7 +208,8 @@ impl Envelopes {
             database: text(&config.database.dbname),
             headers,
             tombstones: config.records.tombstones_on_delete,
-            message_topic: topic("message"),
+            // Whatever the delimiter is.
+            message_topic: format!("{}.message", config.topic_prefix).into(),
             transaction_topic: topic(&config.records.topic_transaction),
             heartbeat_topic: heartbeat_topic(config),
             message: Message { content: bytea, value: schemas::message(&block), block },
@@ -364,7 +365,8 @@ impl Envelopes {
             (Change::Delete(row), _) => {
                 let key = table.key_of(&row)?;
                 push(Operation::Delete, Value::Struct(row.shown), Value::Null, key.clone(), None)?;
-                if self.tombstones && table.has_key() {
+                // Also without a key, as Debezium does.
+                if self.tombstones {
                     out.push(self.record(&table.topic, key, Datum::null(), None));
                 }
                 Ok(())
