@@ -25,17 +25,12 @@ pub struct Spot {
     pub is_tombstone: bool,
 }
 
-/// How much there is of a topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extent {
-    /// Whether nothing was removed from its beginning; compaction does not count.
-    pub is_whole: bool,
-    /// So many records, or fewer.
-    pub records: u64,
-}
-
 /// Asks about what the connector has written.
 pub trait Written: Send + Sync + 'static {
+    /// Whether records are written to the topics and with the keys that they are made with: there are no
+    /// transforms.
+    fn is_plain(&self) -> bool;
+
     /// Where `record` would be written; `None` if a transform leaves it out. Nothing is written.
     ///
     /// # Errors
@@ -57,19 +52,26 @@ pub trait Written: Send + Sync + 'static {
 
 /// Reads topics from their beginnings to where they end now.
 pub trait TopicScan: Send {
-    /// Begins with a topic, again if it was read before; `None` if there is no such topic, or it is not
-    /// one of those that were opened.
+    /// Begins with a topic, again if it was read before: it has so many records, or fewer. `None` if
+    /// there is no such topic, or it is not one of those that were opened.
     ///
     /// # Errors
     /// As [`Written::scan`].
-    fn begin(&mut self, topic: &str) -> BoxFuture<'_, Result<Option<Extent>>>;
+    fn begin(&mut self, topic: &str) -> BoxFuture<'_, Result<Option<u64>>>;
 
     /// The next records of the topic that was begun, in order within each partition; `None` at the end
     /// as it was then. Records of aborted transactions are not among them. May be dropped at any await.
     ///
     /// # Errors
-    /// As [`Written::scan`].
+    /// As [`Written::scan`]; or if the topic was deleted, or made anew, meanwhile.
     fn next(&mut self) -> BoxFuture<'_, Result<Option<Vec<TopicRecord>>>>;
+
+    /// Whether so far nothing was removed from the beginning of the topic that was begun; compaction does
+    /// not count. To be asked when it was read.
+    ///
+    /// # Errors
+    /// As [`Written::scan`].
+    fn is_whole(&mut self) -> BoxFuture<'_, Result<bool>>;
 }
 
 /// Where there are no topics: for sinks, and hosts without a cluster.
@@ -83,6 +85,10 @@ impl Nothing {
 }
 
 impl Written for Nothing {
+    fn is_plain(&self) -> bool {
+        true
+    }
+
     fn spot(&self, _: Record) -> Result<Option<Spot>> {
         Err(Self::refusal())
     }

@@ -11,7 +11,7 @@ use towpath_sdk::converter::Converter;
 use towpath_sdk::record::{Record, Topic};
 use towpath_sdk::signal::TopicRecord;
 use towpath_sdk::value::Datum;
-use towpath_sdk::written::{Extent, Spot, TopicScan, Written};
+use towpath_sdk::written::{Spot, TopicScan, Written};
 
 use crate::host::lock;
 
@@ -63,6 +63,10 @@ impl KeptTopics {
 }
 
 impl Written for KeptTopics {
+    fn is_plain(&self) -> bool {
+        true
+    }
+
     fn spot(&self, record: Record) -> Result<Option<Spot>> {
         let key = self.key.encode(&record.topic, &record.key, &mut BytesMut::new())?;
         let is_tombstone = record.value.is_null();
@@ -75,32 +79,41 @@ impl Written for KeptTopics {
     }
 
     fn scan(&self, topics: Vec<Topic>) -> BoxFuture<'static, Result<Box<dyn TopicScan>>> {
-        let kept = lock(&self.topics).clone();
-        let topics = kept.into_iter().filter(|(name, _)| topics.contains(name)).collect();
-        let scan: Box<dyn TopicScan> = Box::new(KeptScan { topics, left: Vec::new() });
+        let (kept, topic) = (Arc::clone(&self.topics), None);
+        let scan: Box<dyn TopicScan> = Box::new(KeptScan { topics, kept, topic, left: Vec::new() });
         std::future::ready(Ok(scan)).boxed()
     }
 }
 
 struct KeptScan {
-    topics: BTreeMap<Topic, Kept>,
-    /// What is left of the topic that was begun, the next one last.
+    topics: Vec<Topic>,
+    kept: Arc<Mutex<BTreeMap<Topic, Kept>>>,
+    /// The topic that was begun.
+    topic: Option<String>,
+    /// What is left of it, the next one last.
     left: Vec<TopicRecord>,
 }
 
 impl TopicScan for KeptScan {
-    fn begin(&mut self, topic: &str) -> BoxFuture<'_, Result<Option<Extent>>> {
-        let kept = self.topics.get(topic);
-        let records = kept.map(|kept| kept.records.iter().skip(kept.first));
-        self.left = records.into_iter().flatten().rev().cloned().collect();
-        let extent =
-            kept.map(|kept| Extent { is_whole: kept.first == 0, records: self.left.len() as u64 });
-        std::future::ready(Ok(extent)).boxed()
+    fn begin(&mut self, topic: &str) -> BoxFuture<'_, Result<Option<u64>>> {
+        let is_open = self.topics.iter().any(|open| **open == *topic);
+        let kept = lock(&self.kept).get(topic).filter(|_| is_open).cloned();
+        self.topic = Some(topic.to_owned());
+        let records = kept.iter().flat_map(|kept| kept.records.iter().skip(kept.first));
+        self.left = records.rev().cloned().collect();
+        let count = kept.map(|_| self.left.len() as u64);
+        std::future::ready(Ok(count)).boxed()
     }
 
     fn next(&mut self) -> BoxFuture<'_, Result<Option<Vec<TopicRecord>>>> {
         let rest = self.left.len().saturating_sub(BATCH);
         let batch: Vec<TopicRecord> = self.left.drain(rest..).rev().collect();
         std::future::ready(Ok((!batch.is_empty()).then_some(batch))).boxed()
+    }
+
+    fn is_whole(&mut self) -> BoxFuture<'_, Result<bool>> {
+        let kept = lock(&self.kept);
+        let first = self.topic.as_deref().and_then(|topic| kept.get(topic)).map(|kept| kept.first);
+        std::future::ready(Ok(first.unwrap_or_default() == 0)).boxed()
     }
 }

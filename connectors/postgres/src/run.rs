@@ -7,6 +7,7 @@ mod deletes;
 mod mend;
 mod rows;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 use tokio_postgres::Client;
 use towpath_sdk::context::{Backoff, TaskContext, Waiting};
 use towpath_sdk::error::Action;
-use towpath_sdk::offset::StoredOffsets;
+use towpath_sdk::offset::{SourceOffset, SourcePartition, StoredOffsets};
 use towpath_sdk::signal::TopicPositions;
 use towpath_sdk::source::Mark;
 use towpath_sdk::{Error, ErrorKind, Result};
@@ -23,6 +24,7 @@ use crate::catalog::{self, Listed, Slot, Types};
 use crate::client::{self, Purpose, Session};
 use crate::config::Config;
 use crate::config::snapshot::{Course, NewTables, Rows};
+use crate::deletes::Lack;
 use crate::envelope::Envelopes;
 use crate::gap::{self, Mending};
 use crate::incremental::{Incremental, Readers};
@@ -35,7 +37,7 @@ use crate::output::Output;
 use crate::pieces::{Piece, PieceSender};
 use crate::preflight;
 use crate::rules::Rules;
-use crate::signal::inbox::Inbox;
+use crate::signal::inbox::{self, Inbox};
 use crate::snapshot;
 use crate::snapshot::plan::Marks;
 use crate::spill::{self, Full};
@@ -44,6 +46,48 @@ use crate::stream::{Reader, Streaming};
 use crate::types::{PgKind, PgType, codec};
 use crate::watch::Watch;
 use crate::wire::{Connection, NewSlot, Target, quote_identifier};
+
+/// What is known to be stored.
+#[derive(Debug, Default)]
+pub(crate) struct Acknowledged {
+    confirmed: watch::Sender<Confirmed>,
+    /// Signals of a topic.
+    signals: watch::Sender<TopicPositions>,
+    /// See [`Run::barriers`].
+    barriers: watch::Sender<i64>,
+}
+
+impl Acknowledged {
+    /// Work is begun anew, and counts from the beginning.
+    pub(crate) fn rewound(&self) {
+        self.barriers.send_replace(0);
+    }
+
+    /// Takes what was stored.
+    ///
+    /// # Errors
+    /// If it is no offset of ours.
+    pub(crate) fn take(
+        &self,
+        config: &Config,
+        upto: &[(SourcePartition, SourceOffset)],
+    ) -> Result<()> {
+        let prefix = &config.topic_prefix;
+        let partition = offset::partition(prefix);
+        for (_, offset) in upto.iter().filter(|(of, _)| *of == partition) {
+            let stored = Stored::read(offset)?;
+            self.confirmed.send_if_modified(|confirmed| confirmed.take(&stored));
+        }
+        let signals = inbox::positions(upto, prefix, &config.signals.topic(prefix));
+        if !signals.is_empty() {
+            self.signals.send_modify(|known| known.extend(signals));
+        }
+        if let Some(count) = deletes::barrier_of(upto, prefix) {
+            self.barriers.send_replace(count);
+        }
+        Ok(())
+    }
+}
 
 /// What stays the same over connections.
 pub(crate) struct Run {
@@ -64,6 +108,10 @@ pub(crate) struct Run {
     is_ahead: bool,
     /// What is known in case the slot is lost.
     insurance: Arc<Insurance>,
+    /// Tables in whose topics deletes were looked for since, and why not all could be found.
+    searched: parking_lot::Mutex<HashMap<u32, Lack>>,
+    /// How often all that was handed over was seen to be stored.
+    barriers: watch::Receiver<i64>,
     /// Pauses that are still to be made.
     snapshot_delay: Duration,
     streaming_delay: Duration,
@@ -90,8 +138,7 @@ impl Run {
         cx: TaskContext,
         sender: PieceSender,
         stored: StoredOffsets,
-        confirmed: watch::Receiver<Confirmed>,
-        signalled: watch::Receiver<TopicPositions>,
+        acknowledged: &Acknowledged,
         run_id: &str,
     ) -> Result<Self> {
         let rules = Rules::new(&config)?;
@@ -102,18 +149,24 @@ impl Run {
             target: client::target(&config, &cx.connector),
             envelopes: Arc::new(Envelopes::new(&config, cx.task, run_id, bytea)),
             notifier: Arc::new(Notifier::new(&config, cx.clock())),
-            inbox: tokio::sync::Mutex::new(Inbox::new(&config, &cx, signalled)),
+            inbox: tokio::sync::Mutex::new(Inbox::new(
+                &config,
+                &cx,
+                acknowledged.signals.subscribe(),
+            )),
             course: config.snapshot.course(),
             is_snapshot_due: config.snapshot.course().rows == Rows::Always,
             is_ahead: true,
             insurance: Arc::default(),
+            searched: parking_lot::Mutex::default(),
+            barriers: acknowledged.barriers.subscribe(),
             snapshot_delay: config.snapshot.delay_ms,
             streaming_delay: config.replication.streaming_delay_ms,
             output: Output::new(sender, stored),
             rules: Arc::new(rules),
             config,
             cx,
-            confirmed,
+            confirmed: acknowledged.confirmed.subscribe(),
         })
     }
 
@@ -196,9 +249,12 @@ impl Run {
             Some(slot) => (self.start_of(slot, stored.as_ref()), None),
             None => self.create_slot(&mut server, is_due).await?,
         };
-        if let Some(lost) =
-            lost.filter(|lost| lost.is_snapshot_done || !self.stored_ranges().is_empty())
-        {
+        let had_rows = |lost: &Stored| {
+            lost.is_snapshot_done
+                || lost.insured.missing.is_some()
+                || !self.stored_ranges().is_empty()
+        };
+        if let Some(lost) = lost.filter(had_rows) {
             self.miss_deletes(&lost, position.end);
         }
         if is_due {
@@ -217,7 +273,8 @@ impl Run {
             self.mark(position, server.origin, false, marks).await?;
             let rows = async {
                 if self.seeks_deletes() {
-                    self.find_deletes(&server, &tables, position).await?;
+                    let base = self.stored_at(position, server.origin, false);
+                    self.find_deletes(&server, &tables, &base).await?;
                 }
                 self.snapshot(&server, &tables, position, exported).await
             };
@@ -225,6 +282,10 @@ impl Run {
             self.is_snapshot_due = false;
             self.pause("before the stream: streaming.delay.ms", self.streaming_delay).await;
             self.streaming_delay = Duration::ZERO;
+        } else if let Some(stored) = stored.as_ref().filter(|_| self.seeks_deletes()) {
+            // They were not looked for when they were missed.
+            let search = self.find_deletes(&server, &tables, stored);
+            self.watched(&server.client, search).await?;
         } else if stored.is_none() {
             self.mark(position, server.origin, true, Vec::new()).await?;
         }
@@ -250,8 +311,7 @@ impl Run {
             insured.oldest_xid = None;
         }
         self.insurance.begin(insured);
-        let is_read = stored.is_some_and(|stored| stored.is_snapshot_done) && mending.is_none();
-        self.show_missing(is_read);
+        self.show_missing();
     }
 
     /// Works while the slot is watched.
@@ -343,15 +403,21 @@ impl Run {
         is_snapshot_done: bool,
         mut marks: Vec<Mark>,
     ) -> Result<()> {
-        marks.push(self.mark_of(position, origin, is_snapshot_done));
+        marks.push(self.mark_at(&self.stored_at(position, origin, is_snapshot_done)));
         self.output.send(Piece { records: Vec::new(), marks }, 0).await
     }
 
-    /// The mark of a position.
-    fn mark_of(&self, position: Position, origin: Origin, is_snapshot_done: bool) -> Mark {
+    /// What is stored of a position between transactions.
+    fn stored_at(&self, position: Position, origin: Origin, is_snapshot_done: bool) -> Stored {
         let insured = self.insurance.at(position.end);
         let trail = Trail::default();
-        let stored = Stored { position, origin: Some(origin), is_snapshot_done, trail, insured };
+        Stored { position, origin: Some(origin), is_snapshot_done, trail, insured }
+    }
+
+    /// The mark of what is stored, with what is known beside it now.
+    fn mark_at(&self, stored: &Stored) -> Mark {
+        let insured = self.insurance.at(stored.position.end);
+        let stored = Stored { insured, ..stored.clone() };
         Mark::new(0, offset::partition(&self.config.topic_prefix), stored.offset())
     }
 

@@ -3,29 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use towpath_sdk::background::Background;
 use towpath_sdk::context::{SourceTaskContext, TaskContext};
 use towpath_sdk::offset::{SourceOffset, SourcePartition, StoredOffsets};
-use towpath_sdk::signal::TopicPositions;
 use towpath_sdk::source::{Budget, SourceBatch, SourceTask};
 use towpath_sdk::{Error, ErrorKind, Result};
 
 use crate::client;
 use crate::config::Config;
-use crate::offset::{self, Confirmed, Stored};
 use crate::pieces::{self, PieceReceiver};
-use crate::run::Run;
-use crate::signal::inbox;
+use crate::run::{Acknowledged, Run};
 use crate::wire::Connection;
 
 /// Reads one server.
 pub struct PostgresTask {
     config: Arc<Config>,
     cx: TaskContext,
-    confirmed: watch::Sender<Confirmed>,
-    /// Up to where signals of a topic are stored.
-    signalled: watch::Sender<TopicPositions>,
+    acknowledged: Acknowledged,
     /// `None` only while it is begun anew.
     working: Option<Working>,
 }
@@ -38,10 +32,9 @@ struct Working {
 
 impl PostgresTask {
     pub(crate) fn new(config: Arc<Config>, cx: SourceTaskContext) -> Result<Self> {
-        let confirmed = watch::Sender::new(Confirmed::default());
-        let signalled = watch::Sender::new(TopicPositions::new());
-        let working = begin(&config, &cx.task, cx.offsets, &confirmed, &signalled)?;
-        Ok(Self { config, cx: cx.task, confirmed, signalled, working: Some(working) })
+        let acknowledged = Acknowledged::default();
+        let working = begin(&config, &cx.task, cx.offsets, &acknowledged)?;
+        Ok(Self { config, cx: cx.task, acknowledged, working: Some(working) })
     }
 }
 
@@ -76,14 +69,11 @@ fn begin(
     config: &Arc<Config>,
     cx: &TaskContext,
     stored: StoredOffsets,
-    confirmed: &watch::Sender<Confirmed>,
-    signalled: &watch::Sender<TopicPositions>,
+    acknowledged: &Acknowledged,
 ) -> Result<Working> {
     let (sender, pieces) = pieces::channel(config.engine.queue_bytes());
     let run_id = format!("{:016x}-{}", cx.clock().now().millis(), cx.task);
-    let (confirmed, signalled) = (confirmed.subscribe(), signalled.subscribe());
-    let run =
-        Run::new(Arc::clone(config), cx.clone(), sender, stored, confirmed, signalled, &run_id)?;
+    let run = Run::new(Arc::clone(config), cx.clone(), sender, stored, acknowledged, &run_id)?;
     Ok(Working { pieces, work: cx.spawn("read from PostgreSQL", run.run()) })
 }
 
@@ -102,24 +92,14 @@ impl SourceTask for PostgresTask {
     }
 
     async fn acknowledge(&mut self, upto: &[(SourcePartition, SourceOffset)]) -> Result<()> {
-        let partition = offset::partition(&self.config.topic_prefix);
-        for (_, offset) in upto.iter().filter(|(of, _)| *of == partition) {
-            let stored = Stored::read(offset)?;
-            self.confirmed.send_if_modified(|confirmed| confirmed.take(&stored));
-        }
-        let topic = self.config.signals.topic(&self.config.topic_prefix);
-        let signalled = inbox::positions(upto, &self.config.topic_prefix, &topic);
-        if !signalled.is_empty() {
-            self.signalled.send_modify(|known| known.extend(signalled));
-        }
-        Ok(())
+        self.acknowledged.take(&self.config, upto)
     }
 
     async fn rewind(&mut self, to: &StoredOffsets) -> Result<()> {
         // Its connections go first, as they hold the slot.
         self.working = None;
-        self.working =
-            Some(begin(&self.config, &self.cx, to.clone(), &self.confirmed, &self.signalled)?);
+        self.acknowledged.rewound();
+        self.working = Some(begin(&self.config, &self.cx, to.clone(), &self.acknowledged)?);
         Ok(())
     }
 

@@ -49,7 +49,12 @@ pub(super) fn fit(value: &Value, schema: &SchemaRef) -> Option<Value> {
                 Value::Struct(values) => values.values().len(),
                 Value::Map(entries) => entries.len(),
                 Value::Json(json) => return fit(&json.decode(), schema),
-                _ => return None,
+                // A transform may have taken it out of its struct.
+                _ => {
+                    let [field] = &fields[..] else { return None };
+                    let value = fit(value, &field.schema)?;
+                    return Struct::new(Arc::clone(schema), vec![value]).ok().map(Value::Struct);
+                }
             };
             let field = |field: &towpath_sdk::schema::Field| {
                 fit(&value.member(&field.name)?, &field.schema)
@@ -128,10 +133,12 @@ mod tests {
             "{}",
             r#"{"id":1,"of":"t"}"#,
             "[1]",
-            "7",
+            "true",
         ] {
             assert_eq!(fit(&json(text), &key), None, "{text}");
         }
         assert_eq!(fit(&Value::Null, &key), None);
+        let alone = Struct::new(Arc::clone(&key), vec![Value::Int16(7)]).unwrap();
+        assert_eq!(fit(&json("7"), &key), Some(Value::Struct(alone)));
     }
 }

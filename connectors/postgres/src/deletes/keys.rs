@@ -2,6 +2,10 @@
 //!
 //! Duty: hold the keys of rows as hashes of 128 bits, and those of the topic that no row has. Pure.
 //!
+//! What one partition of a topic says of a key does not count for what another says: where their number
+//! has changed, the records of a key are in several, and nothing tells which is the later one. A delete
+//! too many does no harm, one too few does.
+//!
 //! When there are more than there is room for, the upper half of the hashes is left to the next pass:
 //! a pass looks at the keys in a range of hashes, and the passes together at all.
 
@@ -45,7 +49,8 @@ pub(super) struct Pass {
     to: Option<Hash>,
     /// Of the keys of rows, in order once they are all there.
     rows: Vec<Hash>,
-    gone: BTreeMap<Hash, Gone>,
+    /// By hash and partition.
+    gone: BTreeMap<(Hash, i32), Gone>,
     gone_bytes: usize,
     /// Bytes for both, of which rows get three quarters at most.
     max: usize,
@@ -114,7 +119,7 @@ impl Pass {
     fn end_before(&mut self, to: Hash) {
         self.to = Some(to);
         self.rows.retain(|hash| *hash < to);
-        let left = self.gone.split_off(&to);
+        let left = self.gone.split_off(&(to, i32::MIN));
         self.gone_bytes -= left.values().map(Gone::bytes).sum::<usize>();
     }
 
@@ -123,35 +128,49 @@ impl Pass {
         self.tidy_rows();
     }
 
+    /// Whether rows were there.
+    pub(super) const fn has_rows(&self) -> bool {
+        !self.rows.is_empty()
+    }
+
     /// Whether this pass is to know what became of a key: no row has it.
     pub(super) fn asks(&self, hash: Hash) -> bool {
         self.covers(hash) && self.rows.binary_search(&hash).is_err()
     }
 
-    /// The topic has a key that no row has.
-    pub(super) fn has(&mut self, hash: Hash, gone: impl FnOnce() -> Gone) {
-        if !self.covers(hash) || self.gone.contains_key(&hash) {
+    /// A partition of the topic has a key that no row has.
+    pub(super) fn has(&mut self, hash: Hash, partition: i32, gone: impl FnOnce() -> Gone) {
+        if !self.covers(hash) || self.gone.contains_key(&(hash, partition)) {
             return;
         }
         let gone = gone();
         self.gone_bytes += gone.bytes();
-        self.gone.insert(hash, gone);
-        while self.gone_bytes > self.gone_max() && self.gone.len() > 1 {
-            let middle = self.gone.keys().nth(self.gone.len() / 2).copied();
-            middle.into_iter().for_each(|middle| self.end_before(middle));
+        self.gone.insert((hash, partition), gone);
+        while self.gone_bytes > self.gone_max() {
+            let Some(first) = self.gone.keys().next().map(|(hash, _)| *hash) else { break };
+            let mut later = self.gone.keys().skip(self.gone.len() / 2);
+            let mut others = self.gone.keys();
+            let is_other = |(hash, _): &&(Hash, i32)| *hash != first;
+            let Some((to, _)) = later.find(is_other).or_else(|| others.find(is_other)) else {
+                // What is left is one key.
+                break;
+            };
+            self.end_before(*to);
         }
     }
 
-    /// The topic says that the key is gone.
-    pub(super) fn forget(&mut self, hash: Hash) {
-        if let Some(gone) = self.gone.remove(&hash) {
+    /// The partition says that the key is gone.
+    pub(super) fn forget(&mut self, hash: Hash, partition: i32) {
+        if let Some(gone) = self.gone.remove(&(hash, partition)) {
             self.gone_bytes -= gone.bytes();
         }
     }
 
-    /// The keys that the topic has and no row.
+    /// The keys that the topic has and no row, once each.
     pub(super) fn gone(&self) -> impl Iterator<Item = &Gone> {
-        self.gone.values()
+        let mut last = None;
+        let once = move |((hash, _), _): &(&(Hash, i32), &Gone)| last.replace(*hash) != Some(*hash);
+        self.gone.iter().filter(once).map(|(_, gone)| gone)
     }
 }
 
@@ -169,8 +188,8 @@ mod tests {
 
     use super::*;
 
-    /// A topic's records: keys, and whether each says that its key is there.
-    type Topic = Vec<(u16, bool)>;
+    /// A topic's records: keys, partitions, and whether each says that its key is there.
+    type Topic = Vec<(u16, i32, bool)>;
 
     /// What all passes find, and how many there were.
     fn found(rows: &[u16], topic: &Topic, bytes: usize) -> (BTreeSet<u16>, usize) {
@@ -184,15 +203,15 @@ mod tests {
             rows.iter().for_each(|key| pass.row(hash(*key)));
             pass.rows_end();
             assert!(pass.rows.len() <= pass.rows_max() && pass.rows.capacity() <= pass.rows_max());
-            for (key, is_there) in topic {
+            for (key, partition, is_there) in topic {
                 let hash = hash(*key);
                 let gone = || Gone { topic: 0, key: Bytes::copy_from_slice(&key.to_be_bytes()) };
                 match (pass.asks(hash), is_there) {
                     (false, _) => {}
-                    (true, true) => pass.has(hash, gone),
-                    (true, false) => pass.forget(hash),
+                    (true, true) => pass.has(hash, *partition, gone),
+                    (true, false) => pass.forget(hash, *partition),
                 }
-                assert!(pass.gone_bytes <= pass.gone_max() || pass.gone.len() == 1);
+                assert!(pass.gone_bytes <= pass.gone_max() || pass.gone().count() == 1);
             }
             for gone in pass.gone() {
                 let key = u16::from_be_bytes(gone.key.as_ref().try_into().unwrap());
@@ -209,14 +228,16 @@ mod tests {
         #[test]
         fn what_the_topic_has_and_no_row_is_found_whatever_room_there_is(
             rows in proptest::collection::vec(0_u16..300, 0..300),
-            topic in proptest::collection::vec((0_u16..400, proptest::bool::weighted(0.8)), 0..600),
+            topic in proptest::collection::vec((0_u16..400, 0_i32..3, proptest::bool::weighted(0.8)), 0..600),
             bytes in prop_oneof![Just(0_usize), 100_usize..4000, Just(1 << 20)],
         ) {
-            let mut expect: BTreeSet<u16> = BTreeSet::new();
-            for (key, is_there) in &topic {
-                if *is_there { expect.insert(*key); } else { expect.remove(key); }
+            let mut there: BTreeSet<(u16, i32)> = BTreeSet::new();
+            for (key, partition, is_there) in &topic {
+                let place = (*key, *partition);
+                if *is_there { there.insert(place); } else { there.remove(&place); }
             }
-            expect.retain(|key| !rows.contains(key));
+            let expect = there.into_iter().map(|(key, _)| key).filter(|key| !rows.contains(key));
+            let expect: BTreeSet<u16> = expect.collect();
             prop_assert_eq!(found(&rows, &topic, bytes).0, expect);
         }
     }
@@ -224,7 +245,7 @@ mod tests {
     #[test]
     fn there_are_about_as_many_passes_as_are_needed() {
         let rows: Vec<u16> = (0..3000).collect();
-        let topic: Topic = (0..4000).map(|key| (key, true)).collect();
+        let topic: Topic = (0..4000).map(|key| (key, 0, true)).collect();
         let (all, passes) = found(&rows, &topic, 1 << 20);
         assert_eq!((all.len(), passes), (1000, 1));
         // Of 3000 rows and 1000 keys, which take some 150,000 bytes.

@@ -16,4 +16,4 @@ mod fit;
 mod keys;
 mod search;
 
-pub(crate) use search::{Search, Shown, Way, passes};
+pub(crate) use search::{Lack, Search, Shown, Way, is_answer};

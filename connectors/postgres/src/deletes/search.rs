@@ -3,10 +3,10 @@
 //! Duty: read a table's keys and its topics, and hand over the deletes of what only the topics have.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::TryStreamExt as _;
-use towpath_sdk::context::{TaskContext, Work};
-use towpath_sdk::error::Action;
+use towpath_sdk::context::{TaskContext, Waiting, Work};
 use towpath_sdk::record::{Record, Topic};
 use towpath_sdk::signal::TopicRecord;
 use towpath_sdk::source::Mark;
@@ -26,6 +26,8 @@ use crate::wire::quote_identifier;
 
 /// Records of a topic after which people are told how far it is.
 const TELL: u64 = 100_000;
+/// How long nothing may come before people are told.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A table and what its rows are selected from.
 pub(crate) struct Shown {
@@ -74,6 +76,8 @@ struct Target<'a> {
     shown: &'a Shown,
     way: Way,
     hasher: Hasher,
+    /// How many keys can't be brought back.
+    strange: u64,
     /// Why something may be left.
     lack: Lack,
 }
@@ -114,7 +118,11 @@ impl Search<'_> {
         shown: &Shown,
         way: Way,
     ) -> Result<Lack> {
-        let mut target = Target { shown, way, hasher: Hasher::default(), lack: None };
+        if way.topics.is_empty() {
+            // No deletes are written: nobody misses them.
+            return Ok(None);
+        }
+        let mut target = Target { shown, way, hasher: Hasher::default(), strange: 0, lack: None };
         let mut pass = Some(Pass::first(self.bytes));
         while let Some(mut now) = pass {
             let searched = match self.rows(client, &target, &mut now).await {
@@ -123,12 +131,18 @@ impl Search<'_> {
             };
             match searched {
                 Ok(()) => {}
-                Err(error) if passes(&error) => return Err(error),
-                // It is about this table: a right that is missing, a row that can't be shown.
-                Err(error) => return Ok(Some(error.chain())),
+                // A right that is missing, a row that can't be shown.
+                Err(error) if is_answer(&error) => return Ok(Some(error.chain())),
+                Err(error) => return Err(error),
             }
             self.hand_over(&mut target, &now).await?;
             pass = now.next();
+        }
+        if target.strange > 0 {
+            let count = target.strange;
+            target.lacks(|| {
+                format!("{count} keys in its topics are not as the table's keys are written now")
+            });
         }
         Ok(target.lack)
     }
@@ -189,26 +203,53 @@ impl Search<'_> {
     ) -> Result<()> {
         for at in 0..target.way.topics.len() {
             let topic = Arc::clone(&target.way.topics[at]);
-            // Where nothing was written nothing is left.
-            let Some(extent) = scan.begin(&topic).await? else { continue };
-            if !extent.is_whole {
-                target.lacks(|| format!("topic {topic} has lost its oldest records"));
-            }
+            let Some(total) = scan.begin(&topic).await? else {
+                // Where nothing was written nothing is left; but transforms may send rows and deletes
+                // on different ways.
+                if !self.written.is_plain() && pass.has_rows() {
+                    target.lacks(|| format!("topic {topic}, where deletes would go, is not there"));
+                }
+                continue;
+            };
             let mut done = 0;
-            self.tell(&topic, done, extent.records);
-            while let Some(records) = scan.next().await? {
+            self.tell(&topic, done, total);
+            while let Some(records) = self.next(scan, &topic).await? {
                 let before = done / TELL;
                 done += records.len() as u64;
                 if done / TELL > before {
-                    self.tell(&topic, done, extent.records);
+                    self.tell(&topic, done, total);
                 }
                 for record in records {
                     self.hear(at, &record, target, pass)?;
                 }
             }
+            if !scan.is_whole().await? {
+                target.lacks(|| format!("topic {topic} has lost its oldest records"));
+            }
         }
         self.cx.work(None);
         Ok(())
+    }
+
+    /// The next records of a topic. While none come, people are told.
+    async fn next(
+        &self,
+        scan: &mut dyn TopicScan,
+        topic: &str,
+    ) -> Result<Option<Vec<TopicRecord>>> {
+        let mut reason = None;
+        loop {
+            match tokio::time::timeout(PATIENCE, scan.next()).await {
+                Ok(records) => return records,
+                Err(_) => reason.get_or_insert_with(|| self.cx.reason()).give(Waiting {
+                    reason: format!(
+                        "looking for rows that were deleted: nothing comes from topic {topic}; is the \
+                         connector let into its group, and are its partitions' leaders there?"
+                    ),
+                    next_try: None,
+                }),
+            }
+        }
     }
 
     fn tell(&self, topic: &str, done: u64, total: u64) {
@@ -238,6 +279,8 @@ impl Search<'_> {
         let word = match record.value {
             None => Word::Gone,
             Some(_) => match self.written.decode(&topic, record) {
+                // A null with a schema, as JSON writes it.
+                Ok((_, value)) if value.is_null() => Word::Gone,
                 Ok((_, value)) => {
                     match word(&value.value, &target.shown.table, self.server, &topic) {
                         Word::Gone if target.way.has_tombstones => Word::There,
@@ -250,11 +293,12 @@ impl Search<'_> {
         };
         match word {
             Word::There => {
-                pass.has(hash, || Gone { topic: at, key: bytes::Bytes::copy_from_slice(key) });
+                let gone = || Gone { topic: at, key: bytes::Bytes::copy_from_slice(key) };
+                pass.has(hash, record.partition, gone);
             }
-            Word::Gone | Word::Foreign => pass.forget(hash),
+            Word::Gone | Word::Foreign => pass.forget(hash, record.partition),
             Word::Unclear => {
-                pass.forget(hash);
+                pass.forget(hash, record.partition);
                 target.lacks(|| {
                     format!("records in topic {topic} do not say of which table they are")
                 });
@@ -267,11 +311,11 @@ impl Search<'_> {
     async fn hand_over(&self, target: &mut Target<'_>, pass: &Pass) -> Result<()> {
         let table = &target.shown.table;
         let mut records = Vec::new();
-        let (mut found, mut strange) = (0, 0_u64);
+        let mut found = 0;
         for gone in pass.gone() {
             let topic = &target.way.topics[gone.topic];
             let Some(deletes) = self.deletes_of(table, topic, gone)? else {
-                strange += 1;
+                target.strange += 1;
                 continue;
             };
             found += 1;
@@ -284,11 +328,6 @@ impl Search<'_> {
         self.cx.count("deletes_found", found);
         if found > 0 {
             tracing::info!(connector = %self.cx.connector, table = %table.collection, found, "found rows that were deleted");
-        }
-        if strange > 0 {
-            target.lacks(|| {
-                format!("{strange} keys in its topics are not as the table's keys are written now")
-            });
         }
         Ok(())
     }
@@ -326,10 +365,11 @@ impl Target<'_> {
     }
 }
 
-/// Whether an error is to pass by itself, and says nothing of what was asked for.
+/// Whether an error says that something can't be done, and not that it could not be done now.
 #[must_use]
-pub(crate) fn passes(error: &Error) -> bool {
-    error.action() == Action::Retry && error.kind() != ErrorKind::Forbidden
+pub(crate) fn is_answer(error: &Error) -> bool {
+    use ErrorKind::{Config, Data, Forbidden, TooLarge, Unsupported};
+    matches!(error.kind(), Forbidden | Data | TooLarge | Config | Unsupported)
 }
 
 /// What the value of a record in `topic` says, be it an envelope or a row without one.

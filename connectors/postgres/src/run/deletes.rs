@@ -9,28 +9,68 @@
 
 use std::sync::Arc;
 
-use towpath_sdk::Result;
+use towpath_sdk::context::Waiting;
 use towpath_sdk::guarantee::Guarantee;
+use towpath_sdk::offset::{SourceOffset, SourcePartition};
+use towpath_sdk::source::Mark;
+use towpath_sdk::{Error, ErrorKind, Result};
 
 use super::{Run, Server};
 use crate::catalog::{self, Listed};
-use crate::client::{Purpose, failed};
+use crate::client::{Purpose, Session, failed};
 use crate::config::replication::Loss;
-use crate::deletes::{Search, Shown, Way, passes};
+use crate::deletes::{Search, Shown, Way, is_answer};
 use crate::envelope::{Operation, SnapshotMark, Source};
-use crate::insurance::{Missing, Of};
+use crate::insurance::{self, Missing, Of};
 use crate::lsn::Lsn;
-use crate::offset::{Position, Stored};
+use crate::offset::Stored;
+use crate::pieces::Piece;
 use crate::table::Table;
 use crate::wire::quote_identifier;
+
+const SERVER: &str = "server";
+const BARRIER: &str = "barrier";
+const COUNT: &str = "count";
+/// So many tables are named in the label, with so many characters of why: it is part of every offset.
+const LABEL_TABLES: usize = 20;
+const LABEL_WHY: usize = 200;
+
+/// See [`Run::barrier`].
+fn barrier(topic_prefix: &str) -> SourcePartition {
+    SourcePartition::of([(SERVER, topic_prefix), (BARRIER, "deletes")])
+}
+
+/// How far it was waited, of what was stored.
+#[must_use]
+pub(crate) fn barrier_of(
+    stored: &[(SourcePartition, SourceOffset)],
+    topic_prefix: &str,
+) -> Option<i64> {
+    let partition = barrier(topic_prefix);
+    stored.iter().find(|(of, _)| *of == partition)?.1.get_i64(COUNT)
+}
+
+/// Which tables deletes are missing of, and why.
+fn label(lacks: &[(String, String)]) -> String {
+    let named = lacks.iter().take(LABEL_TABLES).map(|(table, why)| {
+        let short: String = why.chars().take(LABEL_WHY).collect();
+        format!("{table} ({short})")
+    });
+    let named: Vec<String> = named.collect();
+    match lacks.len().saturating_sub(LABEL_TABLES) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more, which the log names", named.join(", ")),
+    }
+}
 
 impl Run {
     /// Says that deletes between `stored` and `to` are missing.
     pub(super) fn miss_deletes(&self, stored: &Stored, to: Lsn) {
         let from = stored.position.end;
         self.insurance.miss(from, to, self.cx.clock().now().millis());
+        self.searched.lock().clear();
         self.cx.count("slot_losses", 1);
-        self.show_missing(false);
+        self.show_missing();
         if !self.seeks_deletes() {
             tracing::warn!(
                 connector = %self.cx.connector, %from, %to,
@@ -40,18 +80,17 @@ impl Run {
         }
     }
 
-    /// Whether deletes are still to be looked for, should rows be read.
+    /// Whether deletes are still to be looked for.
     pub(super) fn seeks_deletes(&self) -> bool {
         let is_open = self.insurance.missing().is_some_and(|missing| missing.of == Of::Any);
         self.config.loss() == Loss::Backfill && is_open
     }
 
-    /// Shows what is missing as long as the offset says so; `is_read` says that no rows are still to be
-    /// read, before which deletes would be looked for.
-    pub(super) fn show_missing(&self, is_read: bool) {
+    /// Shows what is missing as long as the offset says so.
+    pub(super) fn show_missing(&self) {
         let missing = self.insurance.missing().filter(|missing| !missing.of.is_none());
         self.cx.gauge("missing_deletes", &[]).set(missing.is_some().into());
-        if !is_read && self.seeks_deletes() {
+        if self.seeks_deletes() {
             return;
         }
         let Some(Missing { from, to, at_ms, of }) = missing else { return };
@@ -67,7 +106,7 @@ impl Run {
     }
 
     /// Looks for rows that are in the topics and in no table any more, hands their deletes over, and
-    /// stores of which tables that can't be done.
+    /// stores of which tables that can't be done. The offset stands at `base` meanwhile.
     ///
     /// # Errors
     /// If server or cluster can't be reached, or nobody polls any more.
@@ -75,22 +114,49 @@ impl Run {
         &self,
         server: &Server,
         captured: &[Listed],
-        position: Position,
+        base: &Stored,
     ) -> Result<()> {
         let lacks = match self.config.filters.skips(Operation::Delete.text()) {
             // Nobody misses them.
             true => Vec::new(),
-            false => self.search(server, captured, position).await?,
+            false => self.search(server, captured, base).await?,
         };
         let connector = &self.cx.connector;
         for (table, why) in &lacks {
             tracing::warn!(%connector, table, why, "rows that were deleted may stay in the topics");
         }
-        let lacks: Vec<String> =
-            lacks.into_iter().map(|(table, why)| format!("{table} ({why})")).collect();
-        self.insurance.miss_only(&lacks.join(", "));
-        self.show_missing(false);
-        self.mark(position, server.origin, false, Vec::new()).await
+        self.insurance.miss_only(&label(&lacks));
+        if base.is_snapshot_done {
+            self.insurance.settle();
+        }
+        self.show_missing();
+        let marks = vec![self.mark_at(base), Mark::forget(0, self.barrier())];
+        self.output.send(Piece { records: Vec::new(), marks }, 0).await?;
+        self.searched.lock().clear();
+        Ok(())
+    }
+
+    /// The partition whose offset counts how often it was waited for all to be stored.
+    fn barrier(&self) -> SourcePartition {
+        barrier(&self.config.topic_prefix)
+    }
+
+    /// Waits until all that was handed over is stored, and so in the topics.
+    async fn all_is_stored(&self) -> Result<()> {
+        let count = self.output.barriers();
+        let mark = Mark::new(0, self.barrier(), SourceOffset::of([(COUNT, count)]));
+        self.output.send(Piece { records: Vec::new(), marks: vec![mark] }, 0).await?;
+        let reason = self.cx.reason();
+        reason.give(Waiting {
+            reason:
+                "what was read before is to be in its topics before these are searched for rows \
+                     that were deleted"
+                    .to_owned(),
+            next_try: None,
+        });
+        // Whoever acknowledges goes with the task, as this does.
+        let stored = self.barriers.clone().wait_for(|stored| *stored >= count).await.map(drop);
+        stored.map_err(|_gone| Error::internal("wait until all is stored"))
     }
 
     /// Hands deletes over; of which tables that can't be done, and why.
@@ -98,20 +164,21 @@ impl Run {
         &self,
         server: &Server,
         captured: &[Listed],
-        position: Position,
+        base: &Stored,
     ) -> Result<Vec<(String, String)>> {
+        self.all_is_stored().await?;
         let key_bytes = self.config.replication.slot_loss_keys_max_bytes;
         let search = Search {
             cx: &self.cx,
             written: self.cx.written(),
             output: &self.output,
-            mark: self.mark_of(position, server.origin, false),
+            mark: self.mark_at(base),
             envelopes: &self.envelopes,
             source: Source {
                 snapshot: SnapshotMark::Yes,
                 ts_us: self.cx.clock().now().millis().saturating_mul(1000),
                 tx_id: None,
-                lsn: position.end,
+                lsn: base.position.end,
                 last_commit: None,
             },
             server: &self.config.topic_prefix,
@@ -135,28 +202,44 @@ impl Run {
         let topics: Vec<_> = targets.iter().flat_map(|(_, way)| &way.topics).cloned().collect();
         let mut scan = match search.written.scan(topics.clone()).await {
             Ok(scan) => scan,
-            Err(error) if passes(&error) => return Err(error),
-            Err(error) => {
+            Err(error) if is_answer(&error) => {
                 targets.iter().for_each(|(shown, _)| lack(&shown.table, error.chain()));
                 return Ok(lacks);
             }
+            Err(error) => return Err(error),
         };
-        let client = self.connect(Purpose::Rows).await?;
-        let what = "see all rows";
-        // Rows that a policy hides are not gone.
-        let set = client.batch_execute("set row_security = off").await;
-        set.map_err(|error| failed(what, error))?;
+        let client = self.seeing_all(base.position.end).await?;
         for (shown, way) in targets {
             let shares = |topic| topics.iter().filter(|other| *other == topic).count() > 1;
-            let found = match way.topics.iter().find(|topic| shares(*topic)) {
-                Some(topic) => Some(format!("other tables are in topic {topic}, too")),
-                None => search.table(&client, &mut *scan, &shown, way).await?,
+            let oid = shown.table.shape.oid;
+            let known = self.searched.lock().get(&oid).cloned();
+            let found = match (known, way.topics.iter().find(|topic| shares(*topic))) {
+                (Some(known), _) => known,
+                (None, Some(topic)) => Some(format!("other tables are in topic {topic}, too")),
+                (None, None) => search.table(&client, &mut *scan, &shown, way).await?,
             };
+            self.searched.lock().insert(oid, found.clone());
             if let Some(why) = found {
                 lack(&shown.table, why);
             }
         }
         Ok(lacks)
+    }
+
+    /// A connection that sees all rows that were there at `position`, and all rows of each table.
+    async fn seeing_all(&self, position: Lsn) -> Result<Session> {
+        let client = self.connect(Purpose::Rows).await?;
+        // Where several servers share a name, this may be one that is behind.
+        let reached = insurance::sample(&client).await?.lsn;
+        if reached < position {
+            let text =
+                format!("the server has come to {reached}, not to {position}: is it another one?");
+            return Err(Error::new(ErrorKind::Unavailable, text));
+        }
+        // Rows that a policy hides are not gone: the server is to refuse instead.
+        let set = client.batch_execute("set row_security = off").await;
+        set.map_err(|error| failed("see all rows", error))?;
+        Ok(client)
     }
 
     /// The tables as which rows are shown.

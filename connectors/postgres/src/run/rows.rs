@@ -100,7 +100,7 @@ impl Run {
         pass.run(plan, known).await?;
         self.tell("COMPLETED", Vec::new()).await?;
         self.insurance.settle();
-        self.show_missing(true);
+        self.show_missing();
         let mut marks = self.stored_ranges();
         if self.reads_newcomers() {
             let oids = captured.iter().map(|table| table.oid);

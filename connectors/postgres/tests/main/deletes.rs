@@ -2,8 +2,9 @@
 //! that no row is deleted which is there.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use crate::harness::{Event, Reader};
+use crate::harness::{Event, ROOM, Reader};
 use crate::insurance::{drop_slot, field, goes_on, knows, wrong};
 use crate::rebuilt::Tables;
 use crate::server::Server;
@@ -40,9 +41,16 @@ async fn is_mended(reader: &mut Reader, server: &Server, v: i32) {
     goes_on(reader, server, v).await;
 }
 
-/// The deletes among `events`, as `topic:id`; each must be a tombstone's forerunner.
+/// The deletes among `events`, as `topic:id`, or what else the key is.
 fn deletes(events: &[Event]) -> Vec<String> {
-    let of = |event: &Event| format!("{}:{}", event.topic, event.value("id"));
+    let of = |event: &Event| {
+        let key = event.key.as_ref().unwrap();
+        let key = match key.contains_key("id") {
+            true => event.value("id"),
+            false => format!("{:?}", key.values().collect::<Vec<_>>()),
+        };
+        format!("{}:{key}", event.topic)
+    };
     events.iter().filter(|event| event.op == "d").map(of).collect()
 }
 
@@ -86,11 +94,17 @@ async fn rows_that_were_deleted_meanwhile_are_found() {
             insert into parts select n, 'x' from generate_series(1, 99) n;
             create table hidden (id text primary key, v text not null);
             insert into hidden select 'h' || n, 'x' from generate_series(1, 9) n;
+            create table own (id int primary key, a int, b text);
+            insert into own select n, n / 2, 'b' || n from generate_series(1, 9) n;
             create table bag (id int, v int);
             alter table bag replica identity full;
             insert into bag select n, 0 from generate_series(1, 9) n";
         server.execute(more).await;
-        let settings = [("column.mask.with.5.chars", r"public\.hidden\.id")];
+        let settings = [
+            ("column.mask.with.5.chars", r"public\.hidden\.id"),
+            ("message.key.columns", "public.own:a,b"),
+            ("tombstones.on.delete", if schemas { "false" } else { "true" }),
+        ];
         let mut reader = reader(&server, &settings, schemas).await;
         // That the topics know of.
         server
@@ -103,7 +117,7 @@ async fn rows_that_were_deleted_meanwhile_are_found() {
             "delete from t where id in (7, 8, 9, 200); insert into t values (8, 5, 'back');
              update t set id = 30001 where id = 10;
              delete from k where id in (2, 50); truncate cut; insert into cut values (20), (21);
-             delete from parts where id in (5, 60); delete from hidden where id = 'h4'; delete from bag where id = 3",
+             delete from parts where id in (5, 60); delete from hidden where id = 'h4'; delete from bag where id = 3; delete from own where id = 4; update own set b = 'c' where id = 5",
         )
         .await;
         is_mended(&mut reader, &server, 4).await;
@@ -116,6 +130,7 @@ async fn rows_that_were_deleted_meanwhile_are_found() {
         expect.insert("public.parts_low:5".to_owned());
         expect.insert("public.parts_high:60".to_owned());
         expect.insert("public.hidden:*****".to_owned());
+        expect.extend([4, 5].map(|n| format!(r#"public.own:[Text("2"), Text("b{n}")]"#)));
         assert_eq!(
             as_set(&found),
             expect.iter().map(String::as_str).collect(),
@@ -134,11 +149,11 @@ async fn rows_that_were_deleted_meanwhile_are_found() {
         let first_row = came.iter().position(|event| event.op == "r").unwrap();
         let last = came.iter().rposition(|event| event.op == "d").unwrap();
         assert!(last < first_row);
-        assert!(came[..first_row].chunks(2).all(|pair| {
+        let with_tombstones = if schemas { 1 } else { 2 };
+        assert!(came[..first_row].chunks(with_tombstones).all(|pair| {
             pair[0].op == "d"
                 && pair[0].snapshot == "true"
-                && pair[1].op.is_empty()
-                && pair[0].key == pair[1].key
+                && pair.iter().skip(1).all(|other| other.op.is_empty() && other.key == pair[0].key)
         }));
         assert_eq!(reader.host.counted("deletes_found"), found.len() as u64);
         // What is not shown in a row that is there is not in what is made of a key.
@@ -245,4 +260,69 @@ async fn deletes_that_nobody_wants_are_not_looked_for() {
     assert!(deletes(&reader.once[before..]).is_empty());
     says_that_nothing_is_missing(&reader);
     assert_eq!(field(&reader, "missing_deletes_from"), None);
+}
+
+/// What is still on its way to the topic when the loss is noticed is waited for; a second loss is another
+/// search.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_were_on_their_way_are_found() {
+    let server = Server::start().await;
+    server.execute(SETUP).await;
+    let mut reader = reader(&server, &[], false).await;
+    for round in 0..2 {
+        let id = 9000 + round;
+        server.execute(&format!("insert into t values ({id}, 0, 'x')")).await;
+        // Polled, and not stored.
+        let is_it =
+            |event: &Event| event.topic == "public.t" && event.value("id") == id.to_string();
+        while !reader.has_pending(is_it) {
+            reader.poll_for(ROOM, Duration::from_millis(100)).await.unwrap();
+        }
+        let before = reader.once.len();
+        let sql = format!(
+            "begin; select pg_terminate_backend(active_pid) from pg_replication_slots;
+             do $$ begin
+                 loop begin perform pg_drop_replication_slot('debezium'); exit;
+                 exception when object_in_use then perform pg_sleep(0.01); end; end loop;
+             end $$;
+             delete from t where id in ({id}, {round} + 1); commit"
+        );
+        server.execute(&sql).await;
+        // It has noticed, and is given the time to search too early.
+        let losses = round + 1;
+        while reader.host.counted("slot_losses") < losses {
+            reader.poll_for(ROOM, Duration::from_millis(100)).await.unwrap();
+        }
+        for _ in 0..10 {
+            reader.poll_for(ROOM, Duration::from_millis(50)).await.unwrap();
+        }
+        reader.read_until(|reader| deletes(&reader.once[before..]).len() == 2).await;
+        reader.read_until(Reader::is_snapshot_done).await;
+        goes_on(&mut reader, &server, 10 + i32::try_from(round).unwrap()).await;
+        assert_eq!(wrong(&reader, &server).await, Vec::<String>::new());
+        says_that_nothing_is_missing(&reader);
+        assert!(reader.stored.iter().all(|(of, _)| of.get("barrier").is_none()));
+    }
+}
+
+/// Deletes that were not looked for when they were missed are as soon as somebody asks for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_label_of_an_earlier_loss_is_taken_away_by_a_later_search() {
+    let server = Server::start().await;
+    server.execute(SETUP).await;
+    let mut reader = reader(&server, &[], true).await;
+    reader.set("slot.loss.policy", "resnapshot");
+    let before = lose(&mut reader, &server, "delete from t where id in (5, 6)").await;
+    is_mended(&mut reader, &server, 2).await;
+    assert!(deletes(&reader.once[before..]).is_empty());
+    assert!(field(&reader, "missing_deletes_from").is_some());
+    assert_eq!(reader.host.gauge("missing_deletes", &[]), Some(1));
+    reader.crash().await;
+    reader.set("slot.loss.policy", "backfill");
+    reader.start().await;
+    reader.read_until(|reader| deletes(&reader.once[before..]).len() == 2).await;
+    goes_on(&mut reader, &server, 3).await;
+    assert_eq!(wrong(&reader, &server).await, Vec::<String>::new());
+    says_that_nothing_is_missing(&reader);
+    assert!(reader.reads.is_empty());
 }

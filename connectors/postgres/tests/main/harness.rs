@@ -482,6 +482,11 @@ impl Reader {
         self.pending.len()
     }
 
+    /// Whether one of them is `it`.
+    pub(crate) fn has_pending(&self, it: impl Fn(&Event) -> bool) -> bool {
+        self.pending.iter().any(it)
+    }
+
     /// How many places with marks wait for being stored.
     pub(crate) fn marks_count(&self) -> usize {
         self.marks.len()

@@ -3,32 +3,40 @@
 //! Duty: the spot of a record by the connector's own chain, and its topics read from beginning to end by
 //! a consumer that commits nothing.
 //!
-//! Invariant: a topic is read when every partition has come to the end that a read-committed reader saw
-//! when it was begun, be it behind markers or gaps; partitions that the group takes away meanwhile go on
-//! where they were.
+//! Invariants:
+//! - a topic is read when every partition has come to the end that a read-committed reader saw when it
+//!   was begun, be it behind markers or gaps; partitions that the group takes away meanwhile go on where
+//!   they were;
+//! - nobody waits for what can't come: a right that is missing is told whenever somebody asks, and where
+//!   it is silent for long, the topic is looked at again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use towpath_sdk::error::Action;
+use tokio::time::{Instant, timeout_at};
 use towpath_sdk::record::{Record, Topic, TopicPartition};
 use towpath_sdk::signal::TopicRecord;
 use towpath_sdk::value::Datum;
-use towpath_sdk::written::{Extent, Spot, TopicScan, Written};
+use towpath_sdk::written::{Spot, TopicScan, Written};
 use towpath_sdk::{Error, ErrorKind, Result};
 
 use crate::budget::Budget;
 use crate::chain::{Chain, Scratch};
 use crate::ports::{
-    Admin, ClientOverrides, Cluster, Consumer, ConsumerEvent, ConsumerSpec, Subscription,
+    Admin, ClientOverrides, Cluster, Consumer, ConsumerEvent, ConsumerSpec, PortError,
+    PortErrorKind, Subscription,
 };
 use crate::settings::PipelineSettings;
 use crate::task::TaskId;
 
 /// Bytes that may be fetched ahead.
 const BUDGET: usize = 4 << 20;
+/// How long nothing may come before the topic is looked at again.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// See the module's head.
 pub struct WrittenTopics {
@@ -53,9 +61,16 @@ impl WrittenTopics {
 }
 
 impl Written for WrittenTopics {
+    fn is_plain(&self) -> bool {
+        self.chain.steps.is_empty()
+    }
+
     fn spot(&self, record: Record) -> Result<Option<Spot>> {
         let spot = self.chain.spot(record, &mut Scratch::default());
-        spot.map_err(|fault| Error::new(fault.error.kind(), fault.error.chain()))
+        spot.map_err(|fault| {
+            let text = format!("{} failed", fault.stage.name());
+            Error::new(fault.error.kind(), text).with_source(fault.error)
+        })
     }
 
     fn decode(&self, topic: &str, record: &TopicRecord) -> Result<(Datum, Datum)> {
@@ -67,7 +82,11 @@ impl Written for WrittenTopics {
     fn scan(&self, topics: Vec<Topic>) -> BoxFuture<'static, Result<Box<dyn TopicScan>>> {
         let (cluster, id) = (Arc::clone(&self.cluster), self.id.clone());
         let (mut overrides, admin) = (self.consumer.clone(), self.admin.clone());
-        overrides.insert("isolation.level".to_owned(), "read_committed".to_owned());
+        for (key, value) in
+            [("isolation.level", "read_committed"), ("auto.offset.reset", "earliest")]
+        {
+            overrides.insert(key.to_owned(), value.to_owned());
+        }
         async move {
             let admin = cluster.admin(admin).await?;
             let mut there = Vec::new();
@@ -77,7 +96,8 @@ impl Written for WrittenTopics {
                 }
             }
             let spec = ConsumerSpec {
-                group_id: format!("connect-{}-written", id.connector),
+                // One that nobody else is in, so that all partitions are ours.
+                group_id: format!("connect-{}-written-{:016x}", id.connector, anything()),
                 client_id: format!("connector-written-{id}"),
                 subscription: Subscription::Topics(there.clone()),
                 overrides,
@@ -88,11 +108,26 @@ impl Written for WrittenTopics {
                 false => Some(cluster.consumer(spec).await?),
             };
             let topics = there.into_iter().collect();
-            let (assigned, left) = (BTreeSet::new(), BTreeMap::new());
-            Ok(Box::new(Scan { id, admin, topics, consumer, assigned, left }) as Box<dyn TopicScan>)
+            let scan = Scan {
+                id,
+                admin,
+                topics,
+                consumer,
+                assigned: BTreeSet::new(),
+                topic: String::new(),
+                left: BTreeMap::new(),
+                heard: Instant::now(),
+                trouble: None,
+            };
+            Ok(Box::new(scan) as Box<dyn TopicScan>)
         }
         .boxed()
     }
+}
+
+/// A number that is another each time.
+fn anything() -> u64 {
+    RandomState::new().hash_one(0)
 }
 
 struct Scan {
@@ -102,8 +137,14 @@ struct Scan {
     /// None if none of the topics is there.
     consumer: Option<Box<dyn Consumer>>,
     assigned: BTreeSet<TopicPartition>,
-    /// Partitions that are not read to their end.
+    /// The topic that was begun.
+    topic: String,
+    /// Its partitions that are not read to their end.
     left: BTreeMap<TopicPartition, Left>,
+    /// When something came last.
+    heard: Instant,
+    /// What keeps the consumer from reading, and won't pass by itself.
+    trouble: Option<PortError>,
 }
 
 struct Left {
@@ -112,14 +153,15 @@ struct Left {
 }
 
 impl Scan {
-    async fn begin_with(&mut self, topic: String) -> Result<Option<Extent>> {
+    async fn begin_with(&mut self, topic: String) -> Result<Option<u64>> {
         self.halt(&self.left.keys().cloned().collect::<Vec<_>>())?;
         self.left.clear();
+        self.topic = topic.clone();
+        self.heard = Instant::now();
         if !self.topics.contains(&topic) {
             return Ok(None);
         }
         let ends = self.admin.topic_ends(&topic).await?;
-        let is_whole = ends.iter().all(|(_, first, _)| *first == 0);
         let records = ends.iter().map(|(_, first, end)| (end - first).max(0).cast_unsigned()).sum();
         let topic = Topic::from(topic);
         self.left = ends
@@ -131,7 +173,7 @@ impl Scan {
             .collect();
         let assigned = self.assigned.clone();
         self.start(assigned.iter()).await?;
-        Ok(Some(Extent { is_whole, records }))
+        Ok(Some(records))
     }
 
     /// Starts those of `partitions` that are to be read.
@@ -155,14 +197,41 @@ impl Scan {
 
     async fn read(&mut self) -> Result<Option<Vec<TopicRecord>>> {
         while !self.left.is_empty() {
+            if let Some(trouble) = &self.trouble {
+                return Err(Error::from(trouble.clone()).context("read what was written"));
+            }
             let Some(consumer) = &mut self.consumer else { break };
-            let event = consumer.next().await?;
-            let records = self.take(event).await?;
+            let Ok(event) = timeout_at(self.heard + SILENCE, consumer.next()).await else {
+                self.look().await?;
+                continue;
+            };
+            let records = self.take(event?).await?;
             if !records.is_empty() {
                 return Ok(Some(records));
             }
         }
         Ok(None)
+    }
+
+    /// Looks whether what is still to come can come.
+    async fn look(&mut self) -> Result<()> {
+        self.heard = Instant::now();
+        let ends = self.admin.topic_ends(&self.topic).await?;
+        let is_there = |(at, left): (&TopicPartition, &Left)| {
+            ends.iter().any(|(partition, _, end)| *partition == at.partition && *end >= left.end)
+        };
+        match self.left.iter().all(is_there) {
+            true => Ok(()),
+            false => {
+                let text = format!("topic {} was made anew while it was read", self.topic);
+                Err(Error::new(ErrorKind::Unavailable, text))
+            }
+        }
+    }
+
+    async fn whole(&mut self) -> Result<bool> {
+        let ends = self.admin.topic_ends(&self.topic).await?;
+        Ok(ends.iter().all(|(_, first, _)| *first == 0))
     }
 
     async fn take(&mut self, event: ConsumerEvent) -> Result<Vec<TopicRecord>> {
@@ -181,6 +250,7 @@ impl Scan {
             ConsumerEvent::Batch(batch) => {
                 let at = &batch.topic_partition;
                 let Some(left) = self.left.get_mut(at) else { return Ok(Vec::new()) };
+                self.heard = Instant::now();
                 left.next = left.next.max(batch.end);
                 if left.next >= left.end {
                     self.left.remove(at);
@@ -190,25 +260,32 @@ impl Scan {
                 return Ok(batch.rows.iter().map(record).collect());
             }
             ConsumerEvent::Trouble(Some(error)) => {
-                let error = Error::from(error).context("read what was written");
-                // A right that is missing is granted by nobody who does not know of it.
-                if error.action() != Action::Retry || error.kind() == ErrorKind::Forbidden {
-                    return Err(error);
-                }
-                tracing::warn!(task = %self.id, error = %error.chain(), "reading topics is interrupted");
+                tracing::warn!(task = %self.id, %error, "reading topics is interrupted");
+                // What is missing is granted by nobody who is not told.
+                let is_refused = matches!(
+                    error.kind,
+                    PortErrorKind::Forbidden
+                        | PortErrorKind::Unauthenticated
+                        | PortErrorKind::Invalid
+                );
+                self.trouble = Some(error).filter(|_| is_refused);
             }
-            ConsumerEvent::Trouble(None) => {}
+            ConsumerEvent::Trouble(None) => self.trouble = None,
         }
         Ok(Vec::new())
     }
 }
 
 impl TopicScan for Scan {
-    fn begin(&mut self, topic: &str) -> BoxFuture<'_, Result<Option<Extent>>> {
+    fn begin(&mut self, topic: &str) -> BoxFuture<'_, Result<Option<u64>>> {
         self.begin_with(topic.to_owned()).boxed()
     }
 
     fn next(&mut self) -> BoxFuture<'_, Result<Option<Vec<TopicRecord>>>> {
         self.read().boxed()
+    }
+
+    fn is_whole(&mut self) -> BoxFuture<'_, Result<bool>> {
+        self.whole().boxed()
     }
 }
