@@ -188,6 +188,9 @@ fn scan(bootstrap: &str, topic: &str, mut each: impl FnMut(Message) -> Result<()
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
         .set("isolation.level", "read_committed")
+        // What is compressed well fills the queue with each answer: it is not waited for a second then.
+        .set("fetch.queue.backoff.ms", "10")
+        .set("queued.max.messages.kbytes", "262144")
         .create()?;
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
     let found = metadata.topics().first().context("no metadata")?;

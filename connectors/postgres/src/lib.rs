@@ -10,6 +10,7 @@
 //! - what was handed over is a prefix of the snapshot's rows and the transactions in commit order;
 //! - everything that is held is bounded in bytes.
 
+mod acknowledged;
 mod catalog;
 mod client;
 pub mod config;

@@ -3,8 +3,6 @@
 //! Duty: hand pieces over and remember where offsets stand after them, so that reading can be taken up
 //! from there when a connection breaks.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-
 use parking_lot::Mutex;
 use towpath_sdk::offset::StoredOffsets;
 use towpath_sdk::{Error, Result};
@@ -16,19 +14,13 @@ use crate::pieces::{Piece, PieceSender};
 pub(crate) struct Output {
     sender: PieceSender,
     handed: Mutex<StoredOffsets>,
-    barriers: AtomicI64,
 }
 
 impl Output {
     /// Hands over to `sender`; so far offsets stand at `stored`.
     #[must_use]
     pub(crate) const fn new(sender: PieceSender, stored: StoredOffsets) -> Self {
-        Self { sender, handed: Mutex::new(stored), barriers: AtomicI64::new(0) }
-    }
-
-    /// A number that is higher each time.
-    pub(crate) fn barriers(&self) -> i64 {
-        self.barriers.fetch_add(1, Ordering::Relaxed) + 1
+        Self { sender, handed: Mutex::new(stored) }
     }
 
     /// Waits for room and hands a piece of about `bytes` over. May be dropped; the piece is lost then.

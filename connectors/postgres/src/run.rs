@@ -15,11 +15,11 @@ use tokio::sync::watch;
 use tokio_postgres::Client;
 use towpath_sdk::context::{Backoff, TaskContext, Waiting};
 use towpath_sdk::error::Action;
-use towpath_sdk::offset::{SourceOffset, SourcePartition, StoredOffsets};
-use towpath_sdk::signal::TopicPositions;
+use towpath_sdk::offset::StoredOffsets;
 use towpath_sdk::source::Mark;
 use towpath_sdk::{Error, ErrorKind, Result};
 
+use crate::acknowledged::{Acknowledged, Barrier};
 use crate::catalog::{self, Listed, Slot, Types};
 use crate::client::{self, Purpose, Session};
 use crate::config::Config;
@@ -37,7 +37,7 @@ use crate::output::Output;
 use crate::pieces::{Piece, PieceSender};
 use crate::preflight;
 use crate::rules::Rules;
-use crate::signal::inbox::{self, Inbox};
+use crate::signal::inbox::Inbox;
 use crate::snapshot;
 use crate::snapshot::plan::Marks;
 use crate::spill::{self, Full};
@@ -46,48 +46,6 @@ use crate::stream::{Reader, Streaming};
 use crate::types::{PgKind, PgType, codec};
 use crate::watch::Watch;
 use crate::wire::{Connection, NewSlot, Target, quote_identifier};
-
-/// What is known to be stored.
-#[derive(Debug, Default)]
-pub(crate) struct Acknowledged {
-    confirmed: watch::Sender<Confirmed>,
-    /// Signals of a topic.
-    signals: watch::Sender<TopicPositions>,
-    /// See [`Run::barriers`].
-    barriers: watch::Sender<i64>,
-}
-
-impl Acknowledged {
-    /// Work is begun anew, and counts from the beginning.
-    pub(crate) fn rewound(&self) {
-        self.barriers.send_replace(0);
-    }
-
-    /// Takes what was stored.
-    ///
-    /// # Errors
-    /// If it is no offset of ours.
-    pub(crate) fn take(
-        &self,
-        config: &Config,
-        upto: &[(SourcePartition, SourceOffset)],
-    ) -> Result<()> {
-        let prefix = &config.topic_prefix;
-        let partition = offset::partition(prefix);
-        for (_, offset) in upto.iter().filter(|(of, _)| *of == partition) {
-            let stored = Stored::read(offset)?;
-            self.confirmed.send_if_modified(|confirmed| confirmed.take(&stored));
-        }
-        let signals = inbox::positions(upto, prefix, &config.signals.topic(prefix));
-        if !signals.is_empty() {
-            self.signals.send_modify(|known| known.extend(signals));
-        }
-        if let Some(count) = deletes::barrier_of(upto, prefix) {
-            self.barriers.send_replace(count);
-        }
-        Ok(())
-    }
-}
 
 /// What stays the same over connections.
 pub(crate) struct Run {
@@ -110,8 +68,8 @@ pub(crate) struct Run {
     insurance: Arc<Insurance>,
     /// Tables in whose topics deletes were looked for since, and why not all could be found.
     searched: parking_lot::Mutex<HashMap<u32, Lack>>,
-    /// How often all that was handed over was seen to be stored.
-    barriers: watch::Receiver<i64>,
+    /// Waits until all that was handed over is stored.
+    barrier: Barrier,
     /// Pauses that are still to be made.
     snapshot_delay: Duration,
     streaming_delay: Duration,
@@ -149,24 +107,20 @@ impl Run {
             target: client::target(&config, &cx.connector),
             envelopes: Arc::new(Envelopes::new(&config, cx.task, run_id, bytea)),
             notifier: Arc::new(Notifier::new(&config, cx.clock())),
-            inbox: tokio::sync::Mutex::new(Inbox::new(
-                &config,
-                &cx,
-                acknowledged.signals.subscribe(),
-            )),
+            inbox: tokio::sync::Mutex::new(Inbox::new(&config, &cx, acknowledged.signals())),
             course: config.snapshot.course(),
             is_snapshot_due: config.snapshot.course().rows == Rows::Always,
             is_ahead: true,
             insurance: Arc::default(),
             searched: parking_lot::Mutex::default(),
-            barriers: acknowledged.barriers.subscribe(),
+            barrier: acknowledged.barrier(&config.topic_prefix),
             snapshot_delay: config.snapshot.delay_ms,
             streaming_delay: config.replication.streaming_delay_ms,
             output: Output::new(sender, stored),
             rules: Arc::new(rules),
             config,
             cx,
-            confirmed: acknowledged.confirmed.subscribe(),
+            confirmed: acknowledged.confirmed(),
         })
     }
 

@@ -9,10 +9,11 @@ use towpath_sdk::offset::{SourceOffset, SourcePartition, StoredOffsets};
 use towpath_sdk::source::{Budget, SourceBatch, SourceTask};
 use towpath_sdk::{Error, ErrorKind, Result};
 
+use crate::acknowledged::Acknowledged;
 use crate::client;
 use crate::config::Config;
 use crate::pieces::{self, PieceReceiver};
-use crate::run::{Acknowledged, Run};
+use crate::run::Run;
 use crate::wire::Connection;
 
 /// Reads one server.
@@ -98,7 +99,6 @@ impl SourceTask for PostgresTask {
     async fn rewind(&mut self, to: &StoredOffsets) -> Result<()> {
         // Its connections go first, as they hold the slot.
         self.working = None;
-        self.acknowledged.rewound();
         self.working = Some(begin(&self.config, &self.cx, to.clone(), &self.acknowledged)?);
         Ok(())
     }

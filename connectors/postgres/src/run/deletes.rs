@@ -11,8 +11,6 @@ use std::sync::Arc;
 
 use towpath_sdk::context::Waiting;
 use towpath_sdk::guarantee::Guarantee;
-use towpath_sdk::offset::{SourceOffset, SourcePartition};
-use towpath_sdk::source::Mark;
 use towpath_sdk::{Error, ErrorKind, Result};
 
 use super::{Run, Server};
@@ -28,27 +26,9 @@ use crate::pieces::Piece;
 use crate::table::Table;
 use crate::wire::quote_identifier;
 
-const SERVER: &str = "server";
-const BARRIER: &str = "barrier";
-const COUNT: &str = "count";
 /// So many tables are named in the label, with so many characters of why: it is part of every offset.
 const LABEL_TABLES: usize = 20;
 const LABEL_WHY: usize = 200;
-
-/// See [`Run::barrier`].
-fn barrier(topic_prefix: &str) -> SourcePartition {
-    SourcePartition::of([(SERVER, topic_prefix), (BARRIER, "deletes")])
-}
-
-/// How far it was waited, of what was stored.
-#[must_use]
-pub(crate) fn barrier_of(
-    stored: &[(SourcePartition, SourceOffset)],
-    topic_prefix: &str,
-) -> Option<i64> {
-    let partition = barrier(topic_prefix);
-    stored.iter().find(|(of, _)| *of == partition)?.1.get_i64(COUNT)
-}
 
 /// Which tables deletes are missing of, and why.
 fn label(lacks: &[(String, String)]) -> String {
@@ -130,22 +110,14 @@ impl Run {
             self.insurance.settle();
         }
         self.show_missing();
-        let marks = vec![self.mark_at(base), Mark::forget(0, self.barrier())];
+        let marks = vec![self.mark_at(base), self.barrier.forget()];
         self.output.send(Piece { records: Vec::new(), marks }, 0).await?;
         self.searched.lock().clear();
         Ok(())
     }
 
-    /// The partition whose offset counts how often it was waited for all to be stored.
-    fn barrier(&self) -> SourcePartition {
-        barrier(&self.config.topic_prefix)
-    }
-
-    /// Waits until all that was handed over is stored, and so in the topics.
+    /// Waits until all that was handed over is in its topics.
     async fn all_is_stored(&self) -> Result<()> {
-        let count = self.output.barriers();
-        let mark = Mark::new(0, self.barrier(), SourceOffset::of([(COUNT, count)]));
-        self.output.send(Piece { records: Vec::new(), marks: vec![mark] }, 0).await?;
         let reason = self.cx.reason();
         reason.give(Waiting {
             reason:
@@ -154,9 +126,7 @@ impl Run {
                     .to_owned(),
             next_try: None,
         });
-        // Whoever acknowledges goes with the task, as this does.
-        let stored = self.barriers.clone().wait_for(|stored| *stored >= count).await.map(drop);
-        stored.map_err(|_gone| Error::internal("wait until all is stored"))
+        self.barrier.all_is_stored(&self.output).await
     }
 
     /// Hands deletes over; of which tables that can't be done, and why.
@@ -256,5 +226,23 @@ impl Run {
             all.push(Shown { table, from: format!("{only}{schema}.{name}") });
         }
         Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_stays_short() {
+        let lacks = |count: usize| -> Vec<(String, String)> {
+            (0..count).map(|n| (format!("s.t{n}"), "ä".repeat(1000))).collect()
+        };
+        assert_eq!(label(&lacks(0)), "");
+        let two = label(&lacks(2));
+        assert!(two.starts_with("s.t0 (ä") && two.contains("), s.t1 (") && two.ends_with("ä)"));
+        let many = label(&lacks(3000));
+        assert!(many.ends_with(" and 2980 more, which the log names"), "{many}");
+        assert!(many.chars().count() < 6000);
     }
 }
