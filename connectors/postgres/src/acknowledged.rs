@@ -13,24 +13,45 @@ use towpath_sdk::source::Mark;
 use towpath_sdk::{Error, Result};
 
 use crate::config::Config;
-use crate::offset::{self, Confirmed, Stored};
+use crate::config::signals::Channel;
+use crate::offset::{self, Confirmed, SERVER, Stored};
 use crate::output::Output;
 use crate::pieces::Piece;
 use crate::signal::inbox;
 
-const SERVER: &str = "server";
 const BARRIER: &str = "barrier";
 const COUNT: &str = "count";
 
 /// What was stored, for those who wait for it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Acknowledged {
+    topic_prefix: String,
+    /// The topic of signals, if they are taken from one.
+    topic: Option<String>,
+    /// The partitions of the stream and of the barrier.
+    stream: SourcePartition,
+    barrier: SourcePartition,
     confirmed: watch::Sender<Confirmed>,
     signals: watch::Sender<TopicPositions>,
     barriers: watch::Sender<i64>,
 }
 
 impl Acknowledged {
+    /// For a task.
+    #[must_use]
+    pub(crate) fn new(config: &Config) -> Self {
+        let (prefix, signals) = (&config.topic_prefix, &config.signals);
+        Self {
+            topic_prefix: prefix.clone(),
+            topic: signals.has(Channel::Kafka).then(|| signals.topic(prefix)),
+            stream: offset::partition(prefix),
+            barrier: SourcePartition::of([(SERVER, prefix.as_str()), (BARRIER, "deletes")]),
+            confirmed: watch::Sender::default(),
+            signals: watch::Sender::default(),
+            barriers: watch::Sender::default(),
+        }
+    }
+
     /// Up to where everything is stored.
     pub(crate) fn confirmed(&self) -> watch::Receiver<Confirmed> {
         self.confirmed.subscribe()
@@ -42,9 +63,9 @@ impl Acknowledged {
     }
 
     /// A barrier for the work that begins now: what former work has waited for does not count.
-    pub(crate) fn barrier(&self, topic_prefix: &str) -> Barrier {
+    pub(crate) fn barrier(&self) -> Barrier {
         self.barriers.send_replace(0);
-        let (raised, partition) = (AtomicI64::new(0), partition(topic_prefix));
+        let (raised, partition) = (AtomicI64::new(0), self.barrier.clone());
         Barrier { partition, raised, stored: self.barriers.subscribe() }
     }
 
@@ -52,22 +73,17 @@ impl Acknowledged {
     ///
     /// # Errors
     /// If it is no offset of ours.
-    pub(crate) fn take(
-        &self,
-        config: &Config,
-        upto: &[(SourcePartition, SourceOffset)],
-    ) -> Result<()> {
-        let prefix = &config.topic_prefix;
-        let (stream, barrier) = (offset::partition(prefix), partition(prefix));
+    pub(crate) fn take(&self, upto: &[(SourcePartition, SourceOffset)]) -> Result<()> {
         for (of, offset) in upto {
-            if *of == stream {
+            if *of == self.stream {
                 let stored = Stored::read(offset)?;
                 self.confirmed.send_if_modified(|confirmed| confirmed.take(&stored));
-            } else if *of == barrier {
+            } else if *of == self.barrier {
                 self.barriers.send_replace(offset.get_i64(COUNT).unwrap_or_default());
             }
         }
-        let signals = inbox::positions(upto, prefix, &config.signals.topic(prefix));
+        let Some(topic) = &self.topic else { return Ok(()) };
+        let signals = inbox::positions(upto, &self.topic_prefix, topic);
         if !signals.is_empty() {
             self.signals.send_modify(|known| known.extend(signals));
         }
@@ -102,8 +118,4 @@ impl Barrier {
     pub(crate) fn forget(&self) -> Mark {
         Mark::forget(0, self.partition.clone())
     }
-}
-
-fn partition(topic_prefix: &str) -> SourcePartition {
-    SourcePartition::of([(SERVER, topic_prefix), (BARRIER, "deletes")])
 }

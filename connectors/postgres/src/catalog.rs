@@ -124,6 +124,14 @@ impl Listed {
     pub(crate) fn collection(&self) -> String {
         format!("{}.{}", self.schema, self.name)
     }
+
+    /// What its rows are selected from, in SQL: with those of its partitions, without those of tables that
+    /// inherit from it.
+    #[must_use]
+    pub(crate) fn selected_from(&self) -> String {
+        let only = if self.is_partitioned { "" } else { "only " };
+        format!("{only}{}.{}", quote_identifier(&self.schema), quote_identifier(&self.name))
+    }
 }
 
 async fn rows(client: &Client, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
 use tokio_postgres::Client;
 use towpath_sdk::background::Background;
 use towpath_sdk::context::TaskContext;
@@ -12,6 +13,7 @@ use towpath_sdk::{Error, ErrorKind, Result};
 
 use crate::config::Config;
 use crate::config::database::Database;
+use crate::snapshot::copy::{Format, Row, Rows};
 use crate::wire::{Ssl, Target, connect_sql, kind_of_sqlstate};
 
 /// How long connecting may take.
@@ -128,6 +130,28 @@ impl Session {
         let what = "set how values are written";
         self.client.batch_execute(&settings).await.map_err(|error| failed(what, error))
     }
+}
+
+/// Gives `take` each row that a COPY in text writes.
+///
+/// # Errors
+/// If the server breaks off or refuses `sql`, and those of `take`.
+pub(crate) async fn copy_text(
+    client: &Client,
+    what: &str,
+    sql: &str,
+    mut take: impl FnMut(Row) -> Result<()>,
+) -> Result<()> {
+    let copy = client.copy_out(sql).await.map_err(|error| failed(what, error))?;
+    let mut copy = std::pin::pin!(copy);
+    let mut rows = Rows::new(Format::Text);
+    while let Some(data) = copy.try_next().await.map_err(|error| failed(what, error))? {
+        rows.push(data);
+        while let Some(row) = rows.next()? {
+            take(row)?;
+        }
+    }
+    Ok(())
 }
 
 /// An error of a query.

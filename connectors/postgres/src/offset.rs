@@ -19,7 +19,8 @@ use towpath_sdk::{Error, Result};
 use crate::insurance::Insured;
 use crate::lsn::Lsn;
 
-const SERVER: &str = "server";
+/// What every partition names: the logical name of the server.
+pub(crate) const SERVER: &str = "server";
 const LSN: &str = "lsn";
 const LSN_PROC: &str = "lsn_proc";
 const LSN_COMMIT: &str = "lsn_commit";
@@ -178,6 +179,13 @@ impl Resume {
 }
 
 impl Stored {
+    /// A position between transactions; what is known beside it is still to be put in.
+    #[must_use]
+    pub(crate) fn between(position: Position, origin: Origin, is_snapshot_done: bool) -> Self {
+        let (trail, insured) = (Trail::default(), Insured::default());
+        Self { position, origin: Some(origin), is_snapshot_done, trail, insured }
+    }
+
     /// As the offset topic has it.
     #[must_use]
     pub(crate) fn offset(&self) -> SourceOffset {

@@ -32,7 +32,7 @@ use crate::insurance::{self, Insurance, Of};
 use crate::lsn::Lsn;
 use crate::meters::Meters;
 use crate::notification::Notifier;
-use crate::offset::{self, Confirmed, Origin, Position, Stored, Trail};
+use crate::offset::{self, Confirmed, Origin, Position, Stored};
 use crate::output::Output;
 use crate::pieces::{Piece, PieceSender};
 use crate::preflight;
@@ -113,7 +113,7 @@ impl Run {
             is_ahead: true,
             insurance: Arc::default(),
             searched: parking_lot::Mutex::default(),
-            barrier: acknowledged.barrier(&config.topic_prefix),
+            barrier: acknowledged.barrier(),
             snapshot_delay: config.snapshot.delay_ms,
             streaming_delay: config.replication.streaming_delay_ms,
             output: Output::new(sender, stored),
@@ -227,7 +227,7 @@ impl Run {
             self.mark(position, server.origin, false, marks).await?;
             let rows = async {
                 if self.seeks_deletes() {
-                    let base = self.stored_at(position, server.origin, false);
+                    let base = Stored::between(position, server.origin, false);
                     self.find_deletes(&server, &tables, &base).await?;
                 }
                 self.snapshot(&server, &tables, position, exported).await
@@ -357,15 +357,8 @@ impl Run {
         is_snapshot_done: bool,
         mut marks: Vec<Mark>,
     ) -> Result<()> {
-        marks.push(self.mark_at(&self.stored_at(position, origin, is_snapshot_done)));
+        marks.push(self.mark_at(&Stored::between(position, origin, is_snapshot_done)));
         self.output.send(Piece { records: Vec::new(), marks }, 0).await
-    }
-
-    /// What is stored of a position between transactions.
-    fn stored_at(&self, position: Position, origin: Origin, is_snapshot_done: bool) -> Stored {
-        let insured = self.insurance.at(position.end);
-        let trail = Trail::default();
-        Stored { position, origin: Some(origin), is_snapshot_done, trail, insured }
     }
 
     /// The mark of what is stored, with what is known beside it now.

@@ -33,7 +33,7 @@ struct Working {
 
 impl PostgresTask {
     pub(crate) fn new(config: Arc<Config>, cx: SourceTaskContext) -> Result<Self> {
-        let acknowledged = Acknowledged::default();
+        let acknowledged = Acknowledged::new(&config);
         let working = begin(&config, &cx.task, cx.offsets, &acknowledged)?;
         Ok(Self { config, cx: cx.task, acknowledged, working: Some(working) })
     }
@@ -93,7 +93,7 @@ impl SourceTask for PostgresTask {
     }
 
     async fn acknowledge(&mut self, upto: &[(SourcePartition, SourceOffset)]) -> Result<()> {
-        self.acknowledged.take(&self.config, upto)
+        self.acknowledged.take(upto)
     }
 
     async fn rewind(&mut self, to: &StoredOffsets) -> Result<()> {

@@ -160,12 +160,12 @@ impl Chain {
     ///
     /// # Errors
     /// The first stage that fails.
-    pub fn spot(&self, mut record: Record, scratch: &mut Scratch) -> Result<Option<Spot>, Fault> {
+    pub fn spot(&self, mut record: Record) -> Result<Option<Spot>, Fault> {
         if self.transform(&mut record)? == Transformed::Drop {
             return Ok(None);
         }
         let NamedConverter { class, converter } = &self.key;
-        let key = converter.encode(&record.topic, &record.key, &mut scratch.bytes);
+        let key = converter.encode(&record.topic, &record.key, &mut BytesMut::new());
         let key = key.map_err(|e| Fault::new(Stage::KeyConverter, Arc::clone(class), e))?;
         let is_tombstone = record.value.is_null();
         Ok(Some(Spot { topic: record.topic, key, is_tombstone }))

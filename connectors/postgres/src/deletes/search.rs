@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::TryStreamExt as _;
 use towpath_sdk::context::{TaskContext, Waiting, Work};
 use towpath_sdk::record::{Record, Topic};
 use towpath_sdk::signal::TopicRecord;
@@ -16,11 +15,10 @@ use towpath_sdk::{Error, ErrorKind, Result};
 
 use super::fit::fit;
 use super::keys::{Gone, Hasher, Pass};
-use crate::client::{Session, failed};
+use crate::client::{self, Session};
 use crate::envelope::{Change, Envelopes, Source};
 use crate::output::Output;
 use crate::pieces::Piece;
-use crate::snapshot::copy::{Format, Rows};
 use crate::table::{Row, Table};
 use crate::wire::quote_identifier;
 
@@ -168,28 +166,24 @@ impl Search<'_> {
         let columns: Vec<String> =
             table.key_columns().map(|column| quote_identifier(&column.name)).collect();
         let sql = format!("copy (select {} from {from}) to stdout", columns.join(", "));
-        let copy = client.copy_out(&sql).await.map_err(|error| failed(&what, error))?;
-        let mut copy = std::pin::pin!(copy);
-        let mut rows = Rows::new(Format::Text);
-        while let Some(data) = copy.try_next().await.map_err(|error| failed(&what, error))? {
-            rows.push(data);
-            while let Some(row) = rows.next()? {
-                let row = table.decode(table.spread_key(row.fields()))?;
-                let mut last = None;
-                for Spot { topic, key, .. } in self.spots(table, row)? {
-                    if !target.way.topics.contains(&topic) {
-                        return Err(Error::data(format!(
-                            "transforms choose its topics by more than the table: {topic} is another one"
-                        )));
-                    }
-                    let hash = target.hasher.hash(&topic, &key.unwrap_or_default());
-                    // The tombstone has the delete's key.
-                    if last.replace(hash) != Some(hash) {
-                        pass.row(hash);
-                    }
+        client::copy_text(client, &what, &sql, |row| {
+            let row = table.decode(table.spread_key(row.fields()))?;
+            let mut last = None;
+            for Spot { topic, key, .. } in self.spots(table, row)? {
+                if !target.way.topics.contains(&topic) {
+                    return Err(Error::data(format!(
+                        "transforms choose its topics by more than the table: {topic} is another one"
+                    )));
+                }
+                let hash = target.hasher.hash(&topic, &key.unwrap_or_default());
+                // The tombstone has the delete's key.
+                if last.replace(hash) != Some(hash) {
+                    pass.row(hash);
                 }
             }
-        }
+            Ok(())
+        })
+        .await?;
         pass.rows_end();
         Ok(())
     }

@@ -9,8 +9,8 @@ use towpath_sdk::offset::{SourceOffset, SourcePartition, StoredOffsets};
 use towpath_sdk::source::Mark;
 
 use super::window::{Key, NULL};
+use crate::offset::SERVER;
 
-const SERVER: &str = "server";
 const TABLE: &str = "incremental";
 const ID: &str = "id";
 const CONDITION: &str = "condition";

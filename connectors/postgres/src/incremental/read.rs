@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use futures::TryStreamExt as _;
 use tokio_postgres::types::ToSql;
 use towpath_sdk::context::TaskContext;
 use towpath_sdk::error::Action;
@@ -19,7 +18,7 @@ use crate::client::{self, Purpose, Session, failed};
 use crate::config::Config;
 use crate::lsn::Lsn;
 use crate::rules::Rules;
-use crate::snapshot::copy::{self, Format, Rows};
+use crate::snapshot::copy;
 use crate::table::{Field, Table};
 use crate::unreadable::{self, Read};
 use crate::wire::{Target, quote_identifier, quote_literal};
@@ -110,12 +109,7 @@ impl Readers {
             let why = format!("there is no table {} any more", request.table);
             return Ok(Answer::Refused(why, "UNKNOWN_SCHEMA"));
         };
-        let only = if listed.is_partitioned { "" } else { "only " };
-        let from = format!(
-            "{only}{}.{}",
-            quote_identifier(&listed.schema),
-            quote_identifier(&listed.name)
-        );
+        let from = listed.selected_from();
         // The lock comes first, so that the table is described as the snapshot has it.
         let begin = format!(
             "begin isolation level repeatable read read only; lock table {from} in access share mode"
@@ -326,18 +320,9 @@ impl Reading<'_> {
         Ok(count)
     }
 
-    async fn copy(&self, sql: &str, mut take: impl FnMut(copy::Row) -> Result<()>) -> Result<()> {
+    async fn copy(&self, sql: &str, take: impl FnMut(copy::Row) -> Result<()>) -> Result<()> {
         let what = format!("read a chunk of table {}", self.request.table);
-        let copy = self.session.copy_out(sql).await.map_err(|error| failed(&what, error))?;
-        let mut copy = std::pin::pin!(copy);
-        let mut rows = Rows::new(Format::Text);
-        while let Some(data) = copy.try_next().await.map_err(|error| failed(&what, error))? {
-            rows.push(data);
-            while let Some(row) = rows.next()? {
-                take(row)?;
-            }
-        }
-        Ok(())
+        client::copy_text(self.session, &what, sql, take).await
     }
 }
 

@@ -24,7 +24,6 @@ use crate::lsn::Lsn;
 use crate::offset::Stored;
 use crate::pieces::Piece;
 use crate::table::Table;
-use crate::wire::quote_identifier;
 
 /// So many tables are named in the label, with so many characters of why: it is part of every offset.
 const LABEL_TABLES: usize = 20;
@@ -221,9 +220,7 @@ impl Run {
             }
             let shape = catalog::shape(&server.client, &shown, &server.types).await?;
             let table = Arc::new(Table::new(shape, &self.config, &self.rules)?);
-            let only = if shown.is_partitioned { "" } else { "only " };
-            let [schema, name] = [&shown.schema, &shown.name].map(|name| quote_identifier(name));
-            all.push(Shown { table, from: format!("{only}{schema}.{name}") });
+            all.push(Shown { table, from: shown.selected_from() });
         }
         Ok(all)
     }

@@ -19,11 +19,11 @@ use towpath_sdk::source::Mark;
 
 use crate::config::Config;
 use crate::config::signals::Channel;
+use crate::offset::SERVER;
 
 /// How long the topic is left alone after an error.
 const PAUSE: Duration = Duration::from_secs(10);
 
-const SERVER: &str = "server";
 const TOPIC: &str = "signals";
 const PARTITION: &str = "partition";
 const NEXT: &str = "next";

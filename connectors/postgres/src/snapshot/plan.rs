@@ -14,7 +14,8 @@ use serde_json::Value as JsonValue;
 use towpath_sdk::offset::{SourceOffset, SourcePartition, StoredOffsets};
 use towpath_sdk::source::Mark;
 
-const SERVER: &str = "server";
+use crate::offset::SERVER;
+
 const TABLE: &str = "table";
 const FROM: &str = "from";
 const END: &str = "end";

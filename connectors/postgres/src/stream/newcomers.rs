@@ -15,10 +15,10 @@ use super::Reader;
 use super::commands::captured;
 use crate::catalog::Listed;
 use crate::config::Patterns;
+use crate::offset::SERVER;
 use crate::preflight;
 use crate::signal::Execute;
 
-const SERVER: &str = "server";
 const CAPTURED: &str = "captured";
 const TABLES: &str = "tables";
 const OIDS: &str = "oids";

@@ -12,7 +12,7 @@ use towpath_sdk::value::{Struct, Value};
 use towpath_sdk::{Error, Result, Text};
 
 use super::default::Written;
-use super::form::{Binary, Form, ascii, utf8};
+use super::form::{self, Binary, Form, ascii, utf8};
 use super::modes::DecimalMode;
 use super::number::float;
 use super::numeric::Numeric;
@@ -291,8 +291,7 @@ impl Form for Plain {
     }
 
     fn zero(&self) -> Value {
-        let digits = self.scale.and_then(|scale| usize::try_from(scale).ok()).unwrap_or_default();
-        Value::String(format!("{:.digits$}", 0.0).into())
+        zero_text(self.scale.unwrap_or_default())
     }
 }
 
@@ -300,6 +299,12 @@ impl Binary for Plain {
     fn read(&self, value: Slice<'_>) -> Result<Value> {
         self.decode(&Numeric::parse(&value)?.text())
     }
+}
+
+/// Zero with so many digits behind the point.
+fn zero_text(scale: i32) -> Value {
+    let digits = usize::try_from(scale).unwrap_or_default();
+    Value::String(format!("{:.digits$}", 0.0).into())
 }
 
 /// `money`. In [`DecimalMode::Precise`] it has the scale `money.fraction.digits`, rounded half up.
@@ -373,12 +378,8 @@ impl Form for Money {
 
     fn zero(&self) -> Value {
         match self.mode {
-            DecimalMode::Precise => Value::Bytes(Bytes::from_static(&[0])),
-            DecimalMode::Double => Value::Float64(0.0),
-            DecimalMode::String => {
-                let digits = usize::from(self.fraction_digits);
-                Value::String(format!("{:.digits$}", 0.0).into())
-            }
+            DecimalMode::String => zero_text(self.fraction_digits.into()),
+            DecimalMode::Precise | DecimalMode::Double => form::zero(&self.schema()),
         }
     }
 }

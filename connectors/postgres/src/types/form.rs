@@ -40,25 +40,7 @@ pub(super) trait Form: fmt::Debug + Send + Sync {
     /// identity does not cover it: zero, nothing, the beginning of 1970. Records of Debezium's verify it
     /// for each type but PostGIS's and pgvector's.
     fn zero(&self) -> Value {
-        let Schema { kind, name, .. } = self.schema();
-        match kind {
-            Kind::Boolean => Value::Boolean(false),
-            Kind::Int8 => Value::Int8(0),
-            Kind::Int16 => Value::Int16(0),
-            Kind::Int32 => Value::Int32(0),
-            Kind::Int64 => Value::Int64(0),
-            Kind::Float32 => Value::Float32(0.0),
-            Kind::Float64 => Value::Float64(0.0),
-            Kind::String => Value::String(Text::new()),
-            Kind::Bytes if name.as_deref() == Some(DECIMAL) => {
-                Value::Bytes(Bytes::from_static(&[0]))
-            }
-            Kind::Bytes => Value::Bytes(Bytes::new()),
-            Kind::Array(_) => Value::Array(Vec::new()),
-            Kind::Map(..) => Value::Map(Vec::new()),
-            // Each has its own.
-            Kind::Struct(_) => Value::Null,
-        }
+        zero(&self.schema())
     }
 
     /// What stands for a value that an UPDATE left alone.
@@ -67,6 +49,28 @@ pub(super) trait Form: fmt::Debug + Send + Sync {
             Schema { kind: Kind::String, .. } => Value::String(placeholder.text().clone()),
             _ => Value::Unchanged,
         }
+    }
+}
+
+/// The zero of a schema.
+pub(super) fn zero(schema: &Schema) -> Value {
+    match schema.kind {
+        Kind::Boolean => Value::Boolean(false),
+        Kind::Int8 => Value::Int8(0),
+        Kind::Int16 => Value::Int16(0),
+        Kind::Int32 => Value::Int32(0),
+        Kind::Int64 => Value::Int64(0),
+        Kind::Float32 => Value::Float32(0.0),
+        Kind::Float64 => Value::Float64(0.0),
+        Kind::String => Value::String(Text::new()),
+        Kind::Bytes if schema.name.as_deref() == Some(DECIMAL) => {
+            Value::Bytes(Bytes::from_static(&[0]))
+        }
+        Kind::Bytes => Value::Bytes(Bytes::new()),
+        Kind::Array(_) => Value::Array(Vec::new()),
+        Kind::Map(..) => Value::Map(Vec::new()),
+        // Each has its own.
+        Kind::Struct(_) => Value::Null,
     }
 }
 

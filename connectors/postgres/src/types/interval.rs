@@ -126,7 +126,7 @@ impl Form for IntervalForm {
     }
 
     fn zero(&self) -> Value {
-        self.decode(&Bytes::from_static(b"00:00:00")).unwrap_or_default()
+        self.default(&Written::Generated).unwrap_or_default()
     }
 }
 

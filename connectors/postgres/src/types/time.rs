@@ -4,8 +4,8 @@
 //! driver has for it in milliseconds, and the limits of 64 bits in microseconds and nanoseconds.
 //!
 //! Samples verify the modes `adaptive`, `connect` and `isostring`, the former two with positive infinity.
-//! The other modes, negative infinity, BC and years beyond 9999 are after Debezium's sources. Where a count does not fit into 64
-//! bits Debezium wraps around or saturates; here it is an error.
+//! The other modes, negative infinity, BC and years beyond 9999 are after Debezium's sources. Where a
+//! count does not fit into 64 bits Debezium wraps around or saturates; here it is an error.
 
 use bytes::Bytes;
 use towpath_sdk::schema::{Kind, Schema, logical};
@@ -78,7 +78,7 @@ impl Form for DateForm {
     }
 
     fn zero(&self) -> Value {
-        self.decode(&Bytes::from_static(b"1970-01-01")).unwrap_or_default()
+        self.default(&Written::Generated).unwrap_or_default()
     }
 }
 
@@ -194,7 +194,7 @@ impl Form for TimeForm {
     }
 
     fn zero(&self) -> Value {
-        self.decode(&Bytes::from_static(b"00:00:00")).unwrap_or_default()
+        self.default(&Written::Generated).unwrap_or_default()
     }
 }
 
@@ -378,7 +378,7 @@ impl Form for TimestampForm {
     }
 
     fn zero(&self) -> Value {
-        self.decode(&Bytes::from_static(b"1970-01-01 00:00:00")).unwrap_or_default()
+        self.default(&Written::Generated).unwrap_or_default()
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::harness::{Event, ROOM, Reader};
-use crate::insurance::{drop_slot, field, goes_on, knows, wrong};
+use crate::insurance::{drop_slot, drop_slot_under, field, goes_on, knows, wrong};
 use crate::rebuilt::Tables;
 use crate::server::Server;
 
@@ -282,15 +282,8 @@ async fn rows_that_were_on_their_way_are_found() {
             reader.poll_for(ROOM, Duration::from_millis(100)).await.unwrap();
         }
         let before = reader.once.len();
-        let sql = format!(
-            "begin; select pg_terminate_backend(active_pid) from pg_replication_slots;
-             do $$ begin
-                 loop begin perform pg_drop_replication_slot('debezium'); exit;
-                 exception when object_in_use then perform pg_sleep(0.01); end; end loop;
-             end $$;
-             delete from t where id in ({id}, {round} + 1); commit"
-        );
-        server.execute(&sql).await;
+        let changes = format!("delete from t where id in ({id}, {round} + 1)");
+        drop_slot_under(&server, &changes).await;
         // It has noticed, and is given the time to search too early.
         let losses = round + 1;
         while reader.host.counted("slot_losses") < losses {

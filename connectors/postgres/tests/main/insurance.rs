@@ -58,6 +58,20 @@ pub(crate) async fn drop_slot(server: &Server) {
     server.execute("select pg_drop_replication_slot('debezium')").await;
 }
 
+/// Drops the slot from under a running task, with `changes` that it will not hear of.
+pub(crate) async fn drop_slot_under(server: &Server, changes: &str) {
+    // As fast as it is free, so that the task does not come between.
+    let sql = format!(
+        "begin; select pg_terminate_backend(active_pid) from pg_replication_slots;
+         do $$ begin
+             loop begin perform pg_drop_replication_slot('debezium'); exit;
+             exception when object_in_use then perform pg_sleep(0.01); end; end loop;
+         end $$;
+         {changes}; commit"
+    );
+    server.execute(&sql).await;
+}
+
 /// The ids of the rows of `t` that were read since the task started.
 fn reads(reader: &Reader) -> BTreeSet<String> {
     let of_t = reader.reads.iter().filter(|(topic, _)| topic == "public.t");
@@ -205,15 +219,8 @@ async fn a_slot_that_is_dropped_while_running_is_noticed() {
         goes_on(&mut reader, &server, 1).await;
         knows(&mut reader, &server, 1).await;
         let before = reader.reads.len();
-        // As fast as it is free, so that the task does not come between.
-        let sql = "
-            begin; select pg_terminate_backend(active_pid) from pg_replication_slots;
-            do $$ begin
-                loop begin perform pg_drop_replication_slot('debezium'); exit;
-                exception when object_in_use then perform pg_sleep(0.01); end; end loop;
-            end $$;
-            delete from t where id = 2; update t set v = 2 where id = 1; commit";
-        server.execute(sql).await;
+        let changes = "delete from t where id = 2; update t set v = 2 where id = 1";
+        drop_slot_under(&server, changes).await;
         if policy == "fail" {
             let error = reader.error().await;
             assert!(error.contains("the replication slot debezium is gone"), "{error}");

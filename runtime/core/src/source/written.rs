@@ -25,7 +25,7 @@ use towpath_sdk::written::{Spot, TopicScan, Written};
 use towpath_sdk::{Error, ErrorKind, Result};
 
 use crate::budget::Budget;
-use crate::chain::{Chain, Scratch};
+use crate::chain::Chain;
 use crate::ports::{
     Admin, ClientOverrides, Cluster, Consumer, ConsumerEvent, ConsumerSpec, PortError,
     PortErrorKind, Subscription,
@@ -66,7 +66,7 @@ impl Written for WrittenTopics {
     }
 
     fn spot(&self, record: Record) -> Result<Option<Spot>> {
-        let spot = self.chain.spot(record, &mut Scratch::default());
+        let spot = self.chain.spot(record);
         spot.map_err(|fault| {
             let text = format!("{} failed", fault.stage.name());
             Error::new(fault.error.kind(), text).with_source(fault.error)
